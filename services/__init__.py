@@ -1,0 +1,1 @@
+"""The services of MineGNK, one package each, and the kernel they share."""

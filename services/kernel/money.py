@@ -1,0 +1,33 @@
+"""Amounts of GNK. On the wire and in the ledger they are whole ngonka (1 GNK = 10⁹ ngonka); never a float."""
+
+import re
+from decimal import ROUND_HALF_UP, Context, Decimal
+
+NGONKA_PER_GNK = 10**9
+"""Source: the chain's inference-chain/denom.json."""
+
+AMOUNT_LIMIT_NGONKA = 10**18
+"""No amount is larger than a billion GNK: beyond it a producer confused its units."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_EIGHT_PLACES = Decimal("0.00000001")
+_WIDE = Context(prec=60, rounding=ROUND_HALF_UP)
+
+
+def ngonka(value: int | str) -> int:
+    """An amount as it stands on the wire (an integer, or its decimal digits as a string) in ngonka.
+
+    Raises ValueError for anything that is not exactly an integer within ±10¹⁸.
+    """
+    if isinstance(value, str):
+        if not _INTEGER.fullmatch(value):
+            raise ValueError(f"not a whole number of ngonka: {value[:40]!r}")
+        value = int(value)
+    if abs(value) > AMOUNT_LIMIT_NGONKA:
+        raise ValueError(f"beyond ±10^18 ngonka: {value}")
+    return value
+
+
+def gnk(amount_ngonka: int) -> Decimal:
+    """The amount in GNK with 8 places, half away from zero: what PostgreSQL's round(numeric, 8) gives."""
+    return _WIDE.divide(Decimal(amount_ngonka), Decimal(NGONKA_PER_GNK)).quantize(_EIGHT_PLACES, context=_WIDE)
