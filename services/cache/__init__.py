@@ -1,1 +1,1 @@
-"""placeholder"""
+"""The cache service: node.readings.v1 to node_stats_cache."""

@@ -1,1 +1,1 @@
-"""placeholder"""
+"""The ingest service: trackers to events on Kafka."""

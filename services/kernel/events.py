@@ -220,9 +220,15 @@ class WireRecord(Protocol):
     """What decoding needs of a Kafka record; aiokafka's ConsumerRecord has it."""
 
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """The record's bytes; None for a tombstone."""
+        ...
+
     @property
-    def headers(self) -> Headers: ...
+    def headers(self) -> Headers:
+        """The record's headers, in order."""
+        ...
+
     @property
     def timestamp(self) -> int:
         """Milliseconds since 1970 at which the broker appended the record."""

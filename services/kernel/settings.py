@@ -29,7 +29,7 @@ class KafkaSettings(BaseSettings):
 
     bootstrap_servers: str = Field("localhost:9092", description="Kafka brokers, host:port separated by commas")
     session_timeout: timedelta = Field(
-        timedelta(seconds=8), description="how long after a worker's kill -9 its partitions go to another, seconds"
+        timedelta(seconds=8), description="seconds from a worker's kill -9 until others take its partitions"
     )
 
 

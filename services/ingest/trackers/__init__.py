@@ -1,1 +1,1 @@
-"""placeholder"""
+"""One adapter a file: a tracker's payloads to events."""

@@ -1,0 +1,28 @@
+"""`minegnk`: one command for everything an operator does."""
+
+import sys
+
+import typer
+
+from services.kernel.errors import UserError
+
+app = typer.Typer(
+    name="minegnk",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The data side of MineGNK.",
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run the command; what a person can mend is one sentence on standard error, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"minegnk: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
