@@ -73,7 +73,8 @@ class NodeReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     A reading with a status may become the node's row in node_stats_cache; one without only carries facts
     (tokens_per_sec, display_name, gpu_type, region). An absent field means unknown, never zero. `jobs_day` is the
-    inference count of the running epoch, `voting_weight` the weight in the epoch's group.
+    inference count of the running epoch, `voting_weight` the weight in the epoch's group. `health_probed` says that the
+    status rests on a probe of the host's health: only such readings count for uptime.
     """
 
     identifier: str
@@ -81,6 +82,7 @@ class NodeReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     source: str
     observed_at: Time
     status: Status | None = None
+    health_probed: bool = False
     jobs_day: int | None = None
     active_model: str | None = None
     voting_weight: Decimal | None = None
@@ -239,8 +241,8 @@ class OutgoingRecord(NamedTuple):
     """An encoded event, ready for a producer."""
 
     topic: str
-    key: bytes
-    value: bytes
+    key: bytes | None
+    value: bytes | None
     headers: list[tuple[str, bytes]]
 
 

@@ -1,0 +1,63 @@
+"""The cache service: the newest reading of each node wins its row in node_stats_cache."""
+
+from functools import partial
+
+import faust
+import structlog
+from prometheus_client import CollectorRegistry
+
+from services.cache.store import apply_readings, apply_source_status, refresh_uptime
+from services.kernel.app import faust_app, mount, serve_health
+from services.kernel.consumer import BatchConsumer
+from services.kernel.database import Database
+from services.kernel.events import READINGS_TOPIC, SOURCE_STATUS_TOPIC, NodeReading, SourceStatus, decoder_for
+from services.kernel.publisher import KafkaPublisher
+from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings
+from services.kernel.telemetry import ConsumerMetrics
+from services.kernel.transient import Fault, classify
+
+UPTIME_REFRESH_SECONDS = 60
+
+
+def create_app(
+    kafka: KafkaSettings, database_settings: DatabaseSettings, consumer: ConsumerSettings, service: ServiceSettings
+) -> faust.App:
+    """Wire the service: two batch consumers, a timer for uptime, metrics and health."""
+    app = faust_app("cache", kafka, service)
+    app.producer_only = True  # no Faust agents: the batch consumers read Kafka
+    registry = CollectorRegistry()
+    database = Database(database_settings, application="minegnk.cache", role="minegnk_cache")
+    publisher = KafkaPublisher(kafka)
+    readings: BatchConsumer[NodeReading] = BatchConsumer(
+        topic=READINGS_TOPIC,
+        group="minegnk.cache",
+        decode=decoder_for(NodeReading),
+        handle=partial(apply_readings, database),
+        dead_letters=publisher,
+        kafka=kafka,
+        settings=consumer,
+        metrics=ConsumerMetrics(registry, READINGS_TOPIC),
+    )
+    statuses: BatchConsumer[SourceStatus] = BatchConsumer(
+        topic=SOURCE_STATUS_TOPIC,
+        group="minegnk.cache.sources",  # its own: members of a group should subscribe to the same topics
+        decode=decoder_for(SourceStatus),
+        handle=partial(apply_source_status, database),
+        dead_letters=publisher,
+        kafka=kafka,
+        settings=consumer,
+        metrics=ConsumerMetrics(registry, SOURCE_STATUS_TOPIC),
+    )
+    mount(app, database, publisher, statuses, readings)
+    serve_health(app, registry, ready=lambda: readings.assigned and statuses.assigned)
+
+    @app.timer(UPTIME_REFRESH_SECONDS)  # type: ignore[untyped-decorator]
+    async def uptime() -> None:
+        try:
+            await refresh_uptime(database)
+        except Exception as error:
+            if classify(error) is not Fault.TRANSIENT:
+                raise
+            structlog.get_logger(__name__).warning("uptime_refresh_postponed", error=repr(error))
+
+    return app

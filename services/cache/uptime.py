@@ -1,0 +1,37 @@
+"""Uptime as bits: a UTC day is 288 slots of five minutes, bit 0 the first, leftmost as in PostgreSQL's get_bit."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+SLOTS_PER_DAY = 288
+_SLOT_MINUTES = 5
+
+
+def slot_of(moment: datetime) -> tuple[date, int]:
+    """The UTC date and the slot (0 to 287) that hold the moment."""
+    moment = moment.astimezone(UTC)
+    return moment.date(), (moment.hour * 60 + moment.minute) // _SLOT_MINUTES
+
+
+def slot_bytes(bits: int) -> bytes:
+    """The day's bits as 36 bytes, slot 0 the most significant bit of the first byte."""
+    return bits.to_bytes(SLOTS_PER_DAY // 8, "big")
+
+
+def slot_bit(slot: int) -> int:
+    """The bit of one slot."""
+    return 1 << (SLOTS_PER_DAY - 1 - slot)
+
+
+@dataclass(slots=True)
+class Slots:
+    """The slots of one day in which a node was seen, and seen healthy."""
+
+    healthy: int = 0
+    seen: int = 0
+
+    def see(self, slot: int, *, healthy: bool) -> None:
+        """Note that the node was seen in a slot; one healthy reading makes the slot healthy."""
+        self.seen |= slot_bit(slot)
+        if healthy:
+            self.healthy |= slot_bit(slot)

@@ -1,0 +1,60 @@
+"""`minegnk ingest|cache|earnings`: run one service until it is told to stop."""
+
+import asyncio
+from collections.abc import Callable
+
+import faust
+import typer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+import services.cache.app
+import services.earnings.app
+from services.kernel import app as runtime
+from services.kernel import database, topics
+from services.kernel.errors import ConfigurationError
+from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings, load
+
+CreateApp = Callable[[KafkaSettings, DatabaseSettings, ConsumerSettings, ServiceSettings], faust.App]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands that run services."""
+
+    @app.command()
+    def cache() -> None:
+        """Run the cache service: node.readings.v1 to node_stats_cache."""
+        _run_with_database(services.cache.app.create_app)
+
+    @app.command()
+    def earnings() -> None:
+        """Run the earnings service: node.earnings.v1 to the ledger and earnings_history."""
+        _run_with_database(services.earnings.app.create_app)
+
+
+def _run_with_database(create_app: CreateApp) -> None:
+    kafka, consumer, service = load(KafkaSettings), load(ConsumerSettings), load(ServiceSettings)
+    database_settings = load(DatabaseSettings)
+    asyncio.run(_check(kafka, database_settings))
+    runtime.run(lambda: create_app(kafka, database_settings, consumer, service), service)
+
+
+async def _check(kafka: KafkaSettings, database_settings: DatabaseSettings | None) -> None:
+    """Fail at once, with a sentence, where starting would only fail slowly. Later outages are waited out."""
+    if database_settings is not None:
+        connection = await database.connect(database_settings)
+        try:
+            if await connection.fetchval("SELECT to_regclass('node_stats_cache')") is None:
+                raise ConfigurationError("The database has no tables yet: run `minegnk migrate`.")
+        finally:
+            await connection.close()
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, request_timeout_ms=10_000)
+    try:
+        await admin.start()
+        missing = {topic.name for topic in topics.TOPICS} - set(await admin.list_topics())
+    except (KafkaError, ValueError) as error:
+        raise topics.unavailable(kafka, error) from None
+    finally:
+        await admin.close()
+    if missing:
+        raise ConfigurationError(f"Kafka has no topic {min(missing)}: run `minegnk topics`.")

@@ -1,0 +1,39 @@
+"""The earnings service: reports of what nodes earned become an exact ledger and daily history."""
+
+from functools import partial
+
+import faust
+from prometheus_client import CollectorRegistry
+
+from services.earnings.store import apply_reports
+from services.kernel.app import faust_app, mount, serve_health
+from services.kernel.consumer import BatchConsumer
+from services.kernel.database import Database
+from services.kernel.events import EARNINGS_TOPIC, EarningsReport, decoder_for
+from services.kernel.publisher import KafkaPublisher
+from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings
+from services.kernel.telemetry import ConsumerMetrics
+
+
+def create_app(
+    kafka: KafkaSettings, database_settings: DatabaseSettings, consumer: ConsumerSettings, service: ServiceSettings
+) -> faust.App:
+    """Wire the service: one batch consumer, metrics and health."""
+    app = faust_app("earnings", kafka, service)
+    app.producer_only = True  # no Faust agents: the batch consumer reads Kafka
+    registry = CollectorRegistry()
+    database = Database(database_settings, application="minegnk.earnings", role="minegnk_earnings")
+    publisher = KafkaPublisher(kafka)
+    reports: BatchConsumer[EarningsReport] = BatchConsumer(
+        topic=EARNINGS_TOPIC,
+        group="minegnk.earnings",
+        decode=decoder_for(EarningsReport),
+        handle=partial(apply_reports, database),
+        dead_letters=publisher,
+        kafka=kafka,
+        settings=consumer,
+        metrics=ConsumerMetrics(registry, EARNINGS_TOPIC),
+    )
+    mount(app, database, publisher, reports)
+    serve_health(app, registry, ready=lambda: reports.assigned)
+    return app

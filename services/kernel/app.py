@@ -1,0 +1,81 @@
+"""The runtime of a service: a Faust app with settings that suit services which must lose nothing.
+
+Faust gives the worker, its timers, crontab, web pages and control agents. Readings and earnings are consumed by the
+batch consumer instead: a Faust agent whose handler raises still commits what it was handling.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import faust
+from faust.web import Request, Response, View
+from mode import Service
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from services.kernel.settings import KafkaSettings, ServiceSettings
+from services.kernel.telemetry import configure_logging
+
+DEFAULT_METRICS_PORTS = {"ingest": 9100, "cache": 9101, "earnings": 9102}
+
+
+def faust_app(name: str, kafka: KafkaSettings, service: ServiceSettings) -> faust.App:
+    """A Faust app for the service `name`, its consumer group `minegnk.<name>`."""
+    port = DEFAULT_METRICS_PORTS[name] if service.metrics_port is None else service.metrics_port
+    return faust.App(
+        f"minegnk.{name}",
+        broker=";".join(f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")),
+        env_prefix="MINEGNK_FAUST_",  # stray variables such as WEB_PORT must not override what stands here
+        store="memory://",
+        autodiscover=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_wait_empty=False,
+        broker_session_timeout=15.0,
+        agent_supervisor="mode.CrashingSupervisor",
+        consumer_auto_offset_reset="latest",
+        worker_redirect_stdouts=False,
+        web_enabled=port != 0,
+        web_bind=service.metrics_host,
+        web_port=port,
+        web_graph_enabled=False,
+        web_router_enabled=False,
+        web_stats_enabled=False,
+        web_tables_enabled=False,
+    )
+
+
+def mount(app: faust.App, *parts: Service) -> None:
+    """Make the parts run with the app, started in this order; a crash of one ends the worker."""
+    for part in parts:
+        app.service(part)  # type: ignore[arg-type]  # typed for classes, instances are taken as well
+
+
+def serve_health(app: faust.App, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
+    """Add the pages /metrics (Prometheus), /livez (the process answers) and /readyz (503 until `ready`)."""
+
+    @app.page("/metrics")
+    async def metrics(self: View, request: Request) -> Response:
+        return self.bytes(generate_latest(registry), content_type=CONTENT_TYPE_LATEST.split(";", maxsplit=1)[0])
+
+    @app.page("/livez")
+    async def livez(self: View, request: Request) -> Response:
+        return self.json({"status": "ok"})
+
+    @app.page("/readyz")
+    async def readyz(self: View, request: Request) -> Response:
+        if ready():
+            return self.json({"status": "ready"})
+        return self.json({"status": "starting"}, status=503)
+
+
+def run(create_app: Callable[[], faust.App], service: ServiceSettings) -> None:
+    """Run a service until SIGTERM or SIGINT; a crash inside it ends the process with exit code 1."""
+    configure_logging(service)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    app = create_app()
+    worker = faust.Worker(app, loop=loop, loglevel=service.log_level, quiet=True, override_logging=False)
+    worker.spinner = None  # logs are for machines
+    worker.execute_from_commandline()

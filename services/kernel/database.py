@@ -1,0 +1,123 @@
+"""PostgreSQL: a pool of connections that a service owns."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from mode import Service
+
+from services.kernel.errors import UnavailableError
+from services.kernel.settings import DatabaseSettings
+
+Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+
+
+class Database(Service):
+    """A pool of connections; `role` is taken on each of them (SET ROLE), so that a service can do only its own.
+
+    The pool is made at the first use and whenever there is none, so that a service starts, and waits, without its
+    database too.
+    """
+
+    def __init__(
+        self, settings: DatabaseSettings, *, application: str, role: str | None = None, size: int = 4, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._settings = settings
+        self._application = application
+        self._role = role
+        self._size = size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
+
+    async def on_stop(self) -> None:
+        """Close the connections; what does not close in time is cut."""
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), timeout=3)
+            except TimeoutError:
+                self._pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection inside a transaction that commits at the end of the block."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection from the pool."""
+        pool = await self._open()
+        async with pool.acquire(timeout=30) as connection:
+            yield connection
+
+    async def _open(self) -> asyncpg.Pool[asyncpg.Record]:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    **connect_arguments(self._settings),
+                    min_size=0,
+                    max_size=self._size,
+                    command_timeout=60,
+                    server_settings={
+                        "application_name": self._application,
+                        "timezone": "UTC",
+                        "statement_timeout": "50s",
+                        "idle_in_transaction_session_timeout": "60s",
+                    },
+                    init=self._take_role,
+                    # RESET ALL of the default reset would drop the role; transactions leave nothing else behind.
+                    reset=_reset_nothing,
+                )
+            return self._pool
+
+    async def _take_role(self, connection: Connection) -> None:
+        if self._role is not None and await connection.fetchval(_MAY_TAKE_ROLE, self._role):
+            await connection.execute(f'SET ROLE "{self._role}"')
+
+
+_MAY_TAKE_ROLE = """
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 AND pg_has_role(current_user, oid, 'SET'))
+"""
+
+
+async def _reset_nothing(_: Connection) -> None:
+    pass
+
+
+def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
+    """The settings as asyncpg's connect and create_pool take them."""
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "user": settings.username,
+        "password": settings.password.get_secret_value(),
+        "database": settings.database,
+        "timeout": 10,
+    }
+
+
+async def connect(settings: DatabaseSettings) -> asyncpg.Connection[asyncpg.Record]:
+    """One connection, for a command. Raises UnavailableError with the sentence that says what to do."""
+    try:
+        return await asyncpg.connect(**connect_arguments(settings))
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise unavailable(settings, error) from None
+
+
+def unavailable(settings: DatabaseSettings, error: Exception) -> UnavailableError:
+    """The sentence for a PostgreSQL that cannot be used."""
+    place = f"{settings.host}:{settings.port}"
+    match getattr(error, "sqlstate", None):
+        case "28P01" | "28000":
+            return UnavailableError(
+                f"PostgreSQL at {place} refused the user {settings.username!r}: check DB_USERNAME and DB_PASSWORD."
+            )
+        case "3D000":
+            return UnavailableError(
+                f"PostgreSQL at {place} has no database {settings.database!r}: create it, or set DB_DATABASE."
+            )
+    return UnavailableError(f"PostgreSQL at {place} cannot be reached: start it, or set DB_HOST and DB_PORT.")

@@ -1,0 +1,97 @@
+"""The topics, and how they are made: by `minegnk topics`, never by accident."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from services.kernel.errors import UnavailableError
+from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, REFRESH_TOPIC, SOURCE_STATUS_TOPIC
+from services.kernel.settings import KafkaSettings
+
+FOR_EVER = timedelta(milliseconds=-1)
+RECORD_LIMIT_BYTES = 1_048_588
+"""Kafka's default limit of one record batch, headers and framing included."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic's name, partitions and retention.
+
+    Times are the broker's (LogAppendTime), since verdicts on a record must not depend on its producer's clock.
+    """
+
+    name: str
+    partitions: int
+    retention: timedelta
+    record_limit_bytes: int = RECORD_LIMIT_BYTES
+
+    def settings(self) -> dict[str, str]:
+        """The topic's configuration as Kafka takes it."""
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(int(self.retention / timedelta(milliseconds=1))),
+            "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(self.record_limit_bytes),
+        }
+
+
+def dead_letter_topic(topic: str) -> str:
+    """The topic that takes the dead letters of `topic`."""
+    return f"{topic}.dlq"
+
+
+DATA_TOPICS = (
+    Topic(READINGS_TOPIC, 12, timedelta(days=7)),
+    Topic(EARNINGS_TOPIC, 12, FOR_EVER),
+    Topic(SOURCE_STATUS_TOPIC, 3, timedelta(days=7)),
+)
+TOPICS = (
+    *DATA_TOPICS,
+    Topic(REFRESH_TOPIC, 12, timedelta(days=1)),
+    # A letter is its record and some headers: it must fit whatever its source took.
+    *(Topic(dead_letter_topic(t.name), 3, timedelta(days=30), 2 * RECORD_LIMIT_BYTES) for t in DATA_TOPICS),
+)
+
+
+async def ensure_topics(settings: KafkaSettings, *, replication_factor: int = 1) -> list[tuple[str, str]]:
+    """Make every topic that is missing, and add partitions where there are too few; safe to repeat and to race.
+
+    Returns (topic, "created" | "partitions added" | "exists") in the order of TOPICS. A topic's own settings, once it
+    exists, are the operator's. Raises UnavailableError when Kafka cannot be reached.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=15_000)
+    try:
+        await admin.start()
+    except KafkaError as error:
+        raise unavailable(settings, error) from None
+    try:
+        return [(topic.name, await _ensure(admin, topic, replication_factor)) for topic in TOPICS]
+    except KafkaError as error:
+        raise unavailable(settings, error) from None
+    finally:
+        await admin.close()
+
+
+async def _ensure(admin: AIOKafkaAdminClient, topic: Topic, replication_factor: int) -> str:
+    new = NewTopic(topic.name, topic.partitions, replication_factor, topic_configs=topic.settings())
+    reply = await admin.create_topics([new])
+    error = for_code(reply.topic_errors[0][1])
+    if error is TopicAlreadyExistsError:
+        (description,) = await admin.describe_topics([topic.name])
+        if len(description["partitions"]) >= topic.partitions:
+            return "exists"
+        await admin.create_partitions({topic.name: NewPartitions(topic.partitions)})
+        return "partitions added"
+    if reply.topic_errors[0][1] != 0:
+        raise error(reply.topic_errors[0][2])
+    return "created"
+
+
+def unavailable(settings: KafkaSettings, error: Exception) -> UnavailableError:
+    """The sentence for a Kafka that cannot be reached."""
+    return UnavailableError(
+        f"Kafka at {settings.bootstrap_servers} cannot be reached ({type(error).__name__}): "
+        "start it, or set MINEGNK_KAFKA_BOOTSTRAP_SERVERS."
+    )
