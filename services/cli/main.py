@@ -4,6 +4,8 @@ import sys
 
 import typer
 
+from services.cli import publish, schema, status, topics
+from services.cli import services as running
 from services.kernel.errors import UserError
 
 app = typer.Typer(
@@ -13,6 +15,11 @@ app = typer.Typer(
     help="The data side of MineGNK.",
     rich_markup_mode=None,
 )
+running.register(app)
+status.register(app)
+topics.register(app)
+publish.register(app)
+schema.register(app)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -12,7 +12,10 @@ from mode import Service
 from services.kernel.errors import UnavailableError
 from services.kernel.settings import DatabaseSettings
 
-Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+# Quoted: asyncpg's classes take parameters only in its type stubs.
+OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Connection: TypeAlias = "OwnConnection | PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 
 class Database(Service):
@@ -30,7 +33,7 @@ class Database(Service):
         self._application = application
         self._role = role
         self._size = size
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._pool: Pool | None = None
         self._opening = asyncio.Lock()
 
     async def on_stop(self) -> None:
@@ -54,7 +57,7 @@ class Database(Service):
         async with pool.acquire(timeout=30) as connection:
             yield connection
 
-    async def _open(self) -> asyncpg.Pool[asyncpg.Record]:
+    async def _open(self) -> Pool:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
@@ -100,7 +103,7 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
     }
 
 
-async def connect(settings: DatabaseSettings) -> asyncpg.Connection[asyncpg.Record]:
+async def connect(settings: DatabaseSettings) -> OwnConnection:
     """One connection, for a command. Raises UnavailableError with the sentence that says what to do."""
     try:
         return await asyncpg.connect(**connect_arguments(settings))

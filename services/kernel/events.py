@@ -215,7 +215,7 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 Event = NodeReading | EarningsReport | RefreshRequest | SourceStatus
-E = TypeVar("E", NodeReading, EarningsReport, RefreshRequest, SourceStatus)
+E = TypeVar("E", bound=Event)
 
 
 class WireRecord(Protocol):

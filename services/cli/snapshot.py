@@ -1,0 +1,148 @@
+"""How the pipeline does, at a glance: counts and freshness from PostgreSQL, lag and dead letters from Kafka."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from services.kernel.database import OwnConnection
+from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, SOURCE_STATUS_TOPIC
+from services.kernel.settings import KafkaSettings
+from services.kernel.topics import DATA_TOPICS, dead_letter_topic, unavailable
+
+GROUPS: Final = {
+    READINGS_TOPIC: "minegnk.cache",
+    SOURCE_STATUS_TOPIC: "minegnk.cache.sources",
+    EARNINGS_TOPIC: "minegnk.earnings",
+}
+
+COUNTS: Final = """
+SELECT (SELECT count(*) FROM nodes) AS nodes,
+    (SELECT count(*) FROM node_stats_cache WHERE status IS NOT NULL) AS cached,
+    (SELECT count(*) FROM earnings_ledger) AS ledger,
+    (SELECT count(*) FROM earnings_history) AS history,
+    (SELECT count(*) FROM epoch_settlement) AS epochs,
+    (SELECT max(epoch) FROM epoch_settlement) AS last_epoch,
+    (SELECT max(settled_at) FROM epoch_settlement) AS last_settlement
+"""
+SOURCES: Final = """
+SELECT name, kind, poll_interval_seconds, last_success_at, last_error_at, last_error, data_at FROM tracker_sources
+ORDER BY name
+"""
+NEWEST: Final = """
+SELECT identifier, status, voting_weight, jobs_day, earnings_day, source, fetched_at
+FROM node_stats_cache JOIN nodes ON id = node_id WHERE fetched_at IS NOT NULL ORDER BY fetched_at DESC LIMIT $1
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tracker, as its own status events describe it."""
+
+    name: str
+    kind: str
+    poll_interval_seconds: int | None
+    last_success_at: datetime | None
+    last_error_at: datetime | None
+    last_error: str | None
+    data_at: datetime | None
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """A node's row in the cache."""
+
+    identifier: str
+    status: str | None
+    voting_weight: Decimal | None
+    jobs_day: int | None
+    earnings_day: Decimal | None
+    source: str | None
+    fetched_at: datetime
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What PostgreSQL holds."""
+
+    nodes: int
+    cached: int
+    ledger: int
+    history: int
+    epochs: int
+    last_epoch: int | None
+    last_settlement: datetime | None
+    sources: tuple[Source, ...]
+    newest: tuple[NodeRow, ...]
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """A topic's records so far, those not yet handled by its group, and its dead letters."""
+
+    topic: str
+    records: int
+    lag: int
+    dead_letters: int
+
+
+async def read_tables(connection: OwnConnection, *, newest: int = 8) -> Tables:
+    """Read counts, sources and the newest rows."""
+    counts = await connection.fetchrow(COUNTS)
+    assert counts is not None, "a row of counts has no FROM"
+    return Tables(
+        **dict(counts),
+        sources=tuple(Source(**dict(row)) for row in await connection.fetch(SOURCES)),
+        newest=tuple(NodeRow(**dict(row)) for row in await connection.fetch(NEWEST, newest)),
+    )
+
+
+class TopicReader:
+    """Reads offsets of topics and groups; keeps its connections between reads."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=10_000)
+        self._consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=10_000)
+
+    async def __aenter__(self) -> "TopicReader":
+        try:
+            await self._admin.start()
+            await self._consumer.start()
+        except KafkaError as error:
+            await self.__aexit__()
+            raise unavailable(self._settings, error) from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+        await self._admin.close()
+
+    async def read(self) -> list[TopicState]:
+        """The state of each data topic. Raises UnavailableError when Kafka does not answer."""
+        try:
+            return [await self._read(topic.name) for topic in DATA_TOPICS]
+        except KafkaError as error:
+            raise unavailable(self._settings, error) from None
+
+    async def _read(self, topic: str) -> TopicState:
+        ends = await self._span(topic)
+        dead = await self._span(dead_letter_topic(topic))
+        committed = await self._admin.list_consumer_group_offsets(GROUPS[topic])
+        lag = 0
+        for partition, (start, end) in ends.items():
+            held = committed.get(partition)
+            lag += end - (held.offset if held is not None and held.offset >= 0 else start)
+        return TopicState(topic, sum(e for _, e in ends.values()), lag, sum(e - s for s, e in dead.values()))
+
+    async def _span(self, topic: str) -> dict[TopicPartition, tuple[int, int]]:
+        """The first and the next offset of each partition."""
+        (description,) = await self._admin.describe_topics([topic])
+        partitions = [TopicPartition(topic, partition["partition"]) for partition in description["partitions"]]
+        starts = await self._consumer.beginning_offsets(partitions)
+        ends = await self._consumer.end_offsets(partitions)
+        return {partition: (starts[partition], ends[partition]) for partition in partitions}

@@ -1,0 +1,29 @@
+"""`minegnk topics`: make the topics."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.kernel.settings import KafkaSettings, load
+from services.kernel.topics import TOPICS, ensure_topics
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def topics(
+        replication_factor: Annotated[
+            int, typer.Option(min=1, help="Copies of each partition; at most the brokers.")
+        ] = 1,
+    ) -> None:
+        """Make the topics that are missing; safe to run again."""
+        outcome = dict(asyncio.run(ensure_topics(load(KafkaSettings), replication_factor=replication_factor)))
+        table = Table("topic", "partitions", "kept", "state")
+        for topic in TOPICS:
+            kept = "for ever" if topic.retention.total_seconds() < 0 else f"{topic.retention.days} days"
+            table.add_row(topic.name, str(topic.partitions), kept, outcome[topic.name])
+        Console().print(table)
