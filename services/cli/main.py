@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from services.cli import publish, schema, status, topics
+from services.cli import publish, schema, simulator, status, topics
 from services.cli import services as running
 from services.kernel.errors import UserError
 
@@ -20,6 +20,7 @@ status.register(app)
 topics.register(app)
 publish.register(app)
 schema.register(app)
+simulator.register(app)
 
 
 def main() -> None:
