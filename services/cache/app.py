@@ -26,6 +26,7 @@ def create_app(
     app = faust_app("cache", kafka, service)
     app.producer_only = True  # no Faust agents: the batch consumers read Kafka
     registry = CollectorRegistry()
+    metrics = ConsumerMetrics(registry)
     database = Database(database_settings, application="minegnk.cache", role="minegnk_cache")
     publisher = KafkaPublisher(kafka)
     readings: BatchConsumer[NodeReading] = BatchConsumer(
@@ -36,7 +37,7 @@ def create_app(
         dead_letters=publisher,
         kafka=kafka,
         settings=consumer,
-        metrics=ConsumerMetrics(registry, READINGS_TOPIC),
+        metrics=metrics.of(READINGS_TOPIC),
     )
     statuses: BatchConsumer[SourceStatus] = BatchConsumer(
         topic=SOURCE_STATUS_TOPIC,
@@ -46,7 +47,7 @@ def create_app(
         dead_letters=publisher,
         kafka=kafka,
         settings=consumer,
-        metrics=ConsumerMetrics(registry, SOURCE_STATUS_TOPIC),
+        metrics=metrics.of(SOURCE_STATUS_TOPIC),
     )
     mount(app, database, publisher, statuses, readings)
     serve_health(app, registry, ready=lambda: readings.assigned and statuses.assigned)

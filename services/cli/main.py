@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from services.cli import publish, schema, simulator, status, topics
+from services.cli import embedded, publish, schema, simulator, status, topics
 from services.cli import services as running
 from services.kernel.errors import UserError
 
@@ -20,6 +20,7 @@ status.register(app)
 topics.register(app)
 publish.register(app)
 schema.register(app)
+app.add_typer(embedded.embedded_app)
 simulator.register(app)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from services.kernel.database import OwnConnection
 from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, SOURCE_STATUS_TOPIC
@@ -132,7 +132,10 @@ class TopicReader:
     async def _read(self, topic: str) -> TopicState:
         ends = await self._span(topic)
         dead = await self._span(dead_letter_topic(topic))
-        committed = await self._admin.list_consumer_group_offsets(GROUPS[topic])
+        try:
+            committed = await self._admin.list_consumer_group_offsets(GROUPS[topic])
+        except GroupCoordinatorNotAvailableError:  # no group has ever committed on this broker
+            committed = {}
         lag = 0
         for partition, (start, end) in ends.items():
             held = committed.get(partition)

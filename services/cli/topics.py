@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
         outcome = dict(asyncio.run(ensure_topics(load(KafkaSettings), replication_factor=replication_factor)))
         table = Table("topic", "partitions", "kept", "state")
         for topic in TOPICS:
-            kept = "for ever" if topic.retention.total_seconds() < 0 else f"{topic.retention.days} days"
+            days = topic.retention.days
+            kept = "for ever" if days < 0 else f"{days} day" + "s" * (days != 1)
             table.add_row(topic.name, str(topic.partitions), kept, outcome[topic.name])
         Console().print(table)

@@ -22,6 +22,7 @@ def create_app(
     app = faust_app("earnings", kafka, service)
     app.producer_only = True  # no Faust agents: the batch consumer reads Kafka
     registry = CollectorRegistry()
+    metrics = ConsumerMetrics(registry)
     database = Database(database_settings, application="minegnk.earnings", role="minegnk_earnings")
     publisher = KafkaPublisher(kafka)
     reports: BatchConsumer[EarningsReport] = BatchConsumer(
@@ -32,7 +33,7 @@ def create_app(
         dead_letters=publisher,
         kafka=kafka,
         settings=consumer,
-        metrics=ConsumerMetrics(registry, EARNINGS_TOPIC),
+        metrics=metrics.of(EARNINGS_TOPIC),
     )
     mount(app, database, publisher, reports)
     serve_health(app, registry, ready=lambda: reports.assigned)

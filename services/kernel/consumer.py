@@ -35,7 +35,7 @@ from services.kernel.dead_letters import DeadLetter, RecordSender, letter
 from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import E, WireRecord
 from services.kernel.settings import ConsumerSettings, KafkaSettings
-from services.kernel.telemetry import ConsumerMetrics
+from services.kernel.telemetry import TopicMetrics
 from services.kernel.transient import Fault, classify
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         dead_letters: RecordSender,
         kafka: KafkaSettings,
         settings: ConsumerSettings,
-        metrics: ConsumerMetrics,
+        metrics: TopicMetrics,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -53,47 +53,56 @@ def configure_logging(settings: ServiceSettings) -> None:
 
 
 class ConsumerMetrics:
-    """Where a batch consumer's time goes and what became of its records. Labels: topic, and partition for lag."""
+    """The metrics of a process's batch consumers. Labels: topic, and partition for lag."""
 
-    def __init__(self, registry: CollectorRegistry, topic: str) -> None:
-        def child(metric: type[Counter], name: str, text: str, *labels: str) -> Counter:
-            return metric(name, text, ["topic", *labels], registry=registry)
-
-        self._topic = topic
-        self._records = child(
-            Counter,
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.records = Counter(
             "minegnk_consumer_records",
             "Records by what became of them: applied, superseded, dead_lettered.",
-            "outcome",
+            ["topic", "outcome"],
+            registry=registry,
         )
-        self._dead_letters = child(Counter, "minegnk_consumer_dead_letters", "Dead letters by reason.", "reason")
-        self._seconds = child(
-            Counter,
+        self.dead_letters = Counter(
+            "minegnk_consumer_dead_letters", "Dead letters by reason.", ["topic", "reason"], registry=registry
+        )
+        self.seconds = Counter(
             "minegnk_consumer_seconds",
-            "Time budget of the loop by what it did: poll, decode, handle, dead_letters, commit.",
-            "stage",
+            "Time budget of the loops by what they did: poll, decode, handle, dead_letters, commit.",
+            ["topic", "stage"],
+            registry=registry,
         )
-        self._retries = child(Counter, "minegnk_consumer_retries", "Repeated attempts by what was repeated.", "stage")
-        self._lag = Gauge(
+        self.retries = Counter(
+            "minegnk_consumer_retries", "Repeated attempts by what was repeated.", ["topic", "stage"], registry=registry
+        )
+        self.lag = Gauge(
             "minegnk_consumer_lag_records",
-            "Records of a partition not yet handled.",
+            "Records of a partition that are not yet handled.",
             ["topic", "partition"],
             registry=registry,
         )
-        self._batch = Histogram(
-            "minegnk_consumer_batch_records",
-            "Records in a batch.",
-            ["topic"],
-            buckets=BATCH_BUCKETS,
-            registry=registry,
+        self.batch = Histogram(
+            "minegnk_consumer_batch_records", "Records in a batch.", ["topic"], buckets=BATCH_BUCKETS, registry=registry
         )
-        self._latency = Histogram(
+        self.latency = Histogram(
             "minegnk_consumer_latency_seconds",
             "From the broker's append to the committed transaction, of a batch's oldest record.",
             ["topic"],
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+
+    def of(self, topic: str) -> "TopicMetrics":
+        """The metrics of one topic's consumer."""
+        return TopicMetrics(self, topic)
+
+
+class TopicMetrics:
+    """Where a batch consumer's time goes and what became of its records."""
+
+    def __init__(self, metrics: ConsumerMetrics, topic: str) -> None:
+        self._metrics = metrics
+        self._topic = topic
+        self._partitions: set[str] = set()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -102,29 +111,32 @@ class ConsumerMetrics:
         try:
             yield
         finally:
-            self._seconds.labels(self._topic, name).inc(perf_counter() - start)
+            self._metrics.seconds.labels(self._topic, name).inc(perf_counter() - start)
 
     def batch(self, records: int, latency_seconds: float) -> None:
         """Count a committed batch."""
-        self._batch.labels(self._topic).observe(records)
-        self._latency.labels(self._topic).observe(latency_seconds)
+        self._metrics.batch.labels(self._topic).observe(records)
+        self._metrics.latency.labels(self._topic).observe(latency_seconds)
 
     def outcome(self, name: str, records: int) -> None:
         """Count records by what became of them."""
-        self._records.labels(self._topic, name).inc(records)
+        self._metrics.records.labels(self._topic, name).inc(records)
 
     def dead_letter(self, reason: str) -> None:
         """Count a dead letter."""
-        self._dead_letters.labels(self._topic, reason).inc()
+        self._metrics.dead_letters.labels(self._topic, reason).inc()
 
     def retry(self, stage: str) -> None:
         """Count a repeated attempt."""
-        self._retries.labels(self._topic, stage).inc()
+        self._metrics.retries.labels(self._topic, stage).inc()
 
     def lag(self, partition: int, records: int) -> None:
         """Set a partition's lag."""
-        self._lag.labels(self._topic, str(partition)).set(records)
+        self._partitions.add(str(partition))
+        self._metrics.lag.labels(self._topic, str(partition)).set(records)
 
     def forget_lag(self) -> None:
-        """Drop the lag of partitions that went to another worker."""
-        self._lag.clear()
+        """Drop the lag of partitions that may go to another worker."""
+        for partition in self._partitions:
+            self._metrics.lag.remove(self._topic, partition)
+        self._partitions.clear()
