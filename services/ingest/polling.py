@@ -1,0 +1,287 @@
+"""Polls one source at its interval and publishes what it says, its settled epochs and how it does."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from math import ceil
+from typing import Protocol
+
+import structlog
+
+from services.ingest.clock import Clock, within
+from services.ingest.epochs import EpochQueue
+from services.ingest.sources import Source
+from services.ingest.trackers.base import Poll, SettlingTracker, Tracker
+from services.kernel.errors import MineGNKError, SourceError
+from services.kernel.events import Event, RefreshRequest, SourceStatus
+
+RESTATED_EPOCHS = 6
+"""The chain restates: with each settlement so many epochs before it are published again."""
+
+_JITTER = 0.1
+_POLL_LIMIT = (1.25, 10.0)
+_PUBLISH_LIMIT = (0.5, 5.0)
+"""Limits of a poll and of a publication, in intervals and, at least, seconds: together well below three intervals."""
+
+_PUBLISH_RETRY_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Publisher(Protocol):
+    """Where events go."""
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Return once every event is acknowledged; raise otherwise."""
+        ...
+
+
+class PollerStuckError(MineGNKError):
+    """A source without a finished attempt for three intervals: only a new process helps."""
+
+
+class _NotPublishedError(MineGNKError):
+    """The publisher failed; its error is the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What a source's attempts came to so far."""
+
+    last_attempt_at: datetime | None = None
+    last_success_at: datetime | None = None
+    last_error_at: datetime | None = None
+    last_error: str | None = None
+    data_at: datetime | None = None
+    epoch: int | None = None
+    height: int | None = None
+
+
+class Poller:
+    """One source's duty. `run` lives until it is cancelled; it owns and closes the tracker.
+
+    What was published is remembered here only after the publisher returned, so a new Poller starts from nothing.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        tracker: Tracker,
+        publisher: Publisher,
+        clock: Clock,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._source = source
+        self._tracker = tracker
+        self._publisher = publisher
+        self._clock = clock
+        self._jitter = jitter
+        self._interval = source.poll_interval.total_seconds()
+        self._deadline = max(_POLL_LIMIT[0] * self._interval, _POLL_LIMIT[1])
+        self._publish_deadline = max(_PUBLISH_LIMIT[0] * self._interval, _PUBLISH_LIMIT[1])
+        self._stuck_after = max(3 * self._interval, 1.1 * self._interval + self._deadline + self._publish_deadline + 2)
+        self._record = _Record()
+        self._published_data_at: datetime | None = None
+        self._newest_settled: int | None = None
+        self._epochs = EpochQueue(self._interval)
+        self._epochs_changed = asyncio.Event()
+        self._poll_wanted = asyncio.Event()
+        self._started_at: float | None = None
+        self._finished_at = clock.monotonic()
+        self._log = _log.bind(source=source.name)
+
+    async def run(self) -> None:
+        """Poll until cancelled. Raises PollerStuckError when no attempt finishes for three intervals."""
+        self._finished_at = self._clock.monotonic()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._poll_for_ever())
+                tasks.create_task(self._watch())
+                if isinstance(self._tracker, SettlingTracker):
+                    tasks.create_task(self._settle_for_ever(self._tracker))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            await self._tracker.aclose()
+
+    def request(self, request: RefreshRequest) -> bool:
+        """Do as asked, soon. False when there is no need or no way.
+
+        A poll is not wanted while one is under way or within the interval since the last one began. An epoch is
+        queued once, for sources that know epochs.
+        """
+        now = self._clock.monotonic()
+        if request.epoch is not None:
+            known = isinstance(self._tracker, SettlingTracker)
+            unsettled = self._newest_settled is not None and request.epoch > self._newest_settled
+            if not known or unsettled or not self._epochs.add(request.epoch, now):
+                return False
+            self._epochs_changed.set()
+            return True
+        if self._started_at is not None and now - self._started_at < self._interval:
+            return False
+        if self._started_at is not None and self._finished_at < self._started_at:
+            return False
+        self._poll_wanted.set()
+        return True
+
+    async def _poll_for_ever(self) -> None:
+        await self._announce()
+        while True:
+            self._poll_wanted.clear()
+            self._started_at = self._clock.monotonic()
+            await self._attempt()
+            self._finished_at = self._clock.monotonic()
+            interval = self._interval * (1 + _JITTER * (self._jitter() - 0.5))
+            with suppress(TimeoutError):
+                await within(
+                    self._clock, max(self._started_at + interval - self._finished_at, 0), self._poll_wanted.wait()
+                )
+
+    async def _announce(self) -> None:
+        """The source's preferences have to be known before its first reading."""
+        while True:
+            with suppress(TimeoutError):
+                if await within(self._clock, self._publish_deadline, self._publish_status()):
+                    return
+            self._finished_at = self._clock.monotonic()  # Kafka is away; a new process would not help
+            await self._clock.sleep(_PUBLISH_RETRY_SECONDS)
+
+    async def _attempt(self) -> None:
+        self._record = replace(self._record, last_attempt_at=self._clock.now())
+        poll: Poll | None = None
+        try:
+            poll = await within(self._clock, self._deadline, self._tracker.poll())
+        except TimeoutError:
+            self._failed(f"no answer within {self._deadline:g} s")
+        except SourceError as error:
+            self._failed(str(error))
+        except Exception as error:  # a payload that an adapter did not foresee must not end the other sources
+            self._log.exception("unexpected_error")
+            self._failed(f"unexpected {type(error).__name__}")
+        if poll is not None:
+            self._succeeded(poll)
+        try:
+            await within(self._clock, self._publish_deadline, self._deliver(poll))
+        except TimeoutError:
+            self._log.warning("not_published", error=f"no acknowledgement within {self._publish_deadline:g} s")
+
+    def _failed(self, reason: str) -> None:
+        self._record = replace(self._record, last_error_at=self._clock.now(), last_error=reason)
+        self._log.warning("poll_failed", error=reason)
+
+    def _succeeded(self, poll: Poll) -> None:
+        self._record = replace(
+            self._record,
+            last_success_at=self._clock.now(),
+            data_at=poll.data_at,
+            epoch=poll.epoch,
+            height=poll.height,
+        )
+        if poll.skipped:
+            self._log.warning("rows_skipped", rows=len(poll.skipped), reasons=poll.skipped[:3])
+        self._note_settlement(poll)
+
+    async def _deliver(self, poll: Poll | None) -> None:
+        """Publish the poll's readings, unless they are no newer than those published, and how the source does."""
+        if poll is not None and (self._published_data_at is None or poll.data_at > self._published_data_at):
+            try:
+                await self._publish(poll.readings)
+                self._published_data_at = poll.data_at
+            except _NotPublishedError as error:
+                self._log.warning("not_published", error=repr(error.__cause__))
+        await self._publish_status()
+
+    def _note_settlement(self, poll: Poll) -> None:
+        """Queue what has newly settled, and the epochs before it again."""
+        newest, before = poll.newest_settled, self._newest_settled
+        if newest is None or (before is not None and newest <= before):
+            return
+        self._newest_settled = newest
+        oldest = (newest if before is None else before + 1) - RESTATED_EPOCHS
+        for epoch in range(max(oldest, 0), newest + 1):
+            self._epochs.add(epoch, self._clock.monotonic())
+        self._epochs_changed.set()
+
+    async def _settle_for_ever(self, tracker: SettlingTracker) -> None:
+        while True:
+            self._epochs_changed.clear()
+            now = self._clock.monotonic()
+            epoch = self._epochs.next(now)
+            if epoch is not None:
+                await self._settle(tracker, epoch)
+                continue
+            pause = self._epochs.pause(now)
+            if pause is None:
+                await self._epochs_changed.wait()
+            else:
+                with suppress(TimeoutError):
+                    await within(self._clock, pause, self._epochs_changed.wait())
+
+    async def _settle(self, tracker: SettlingTracker, epoch: int) -> None:
+        problem = "not known yet"
+        try:
+            settlement = await tracker.settled(epoch)
+            if settlement is not None:
+                await self._publish(settlement.reports)
+                problem = "incomplete"
+                self._log.info(
+                    "epoch_published", epoch=epoch, hosts=len(settlement.reports), complete=settlement.complete
+                )
+                if settlement.skipped:
+                    self._log.warning("rows_skipped", rows=len(settlement.skipped), reasons=settlement.skipped[:3])
+                if settlement.complete:
+                    self._epochs.done(epoch)
+                    return
+        except SourceError as error:
+            problem = str(error)
+        except _NotPublishedError as error:
+            problem = repr(error.__cause__)
+        except Exception as error:  # as for polls
+            self._log.exception("unexpected_error", epoch=epoch)
+            problem = f"unexpected {type(error).__name__}"
+        again = self._epochs.later(epoch, self._clock.monotonic())
+        self._log.warning("epoch_not_done", epoch=epoch, problem=problem, asked_again=again)
+
+    async def _watch(self) -> None:
+        while True:
+            await self._clock.sleep(self._stuck_after / 4)
+            if self._clock.monotonic() - self._finished_at > self._stuck_after:
+                raise PollerStuckError(f"{self._source.name}: no finished poll for {self._stuck_after:g} s")
+
+    async def _publish_status(self) -> bool:
+        source, record = self._source, self._record
+        status = SourceStatus(
+            source=source.name,
+            kind=source.kind.value,
+            reported_at=self._clock.now(),
+            preference_seconds=ceil(source.preference.total_seconds()),
+            earnings_order=source.earnings_order,
+            probes_health=source.kind.probes_health,
+            poll_interval_seconds=ceil(self._interval),
+            last_attempt_at=record.last_attempt_at,
+            last_success_at=record.last_success_at,
+            last_error_at=record.last_error_at,
+            last_error=record.last_error,
+            data_at=record.data_at,
+            epoch=record.epoch,
+            height=record.height,
+        )
+        try:
+            await self._publish([status])
+        except _NotPublishedError as error:
+            self._log.warning("not_published", error=repr(error.__cause__))
+            return False
+        return True
+
+    async def _publish(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        try:
+            await self._publisher.publish(events)
+        except Exception as error:  # whatever stops it, the events are not delivered and are sent again later
+            raise _NotPublishedError from error
