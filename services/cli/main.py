@@ -1,10 +1,11 @@
 """`minegnk`: one command for everything an operator does."""
 
+import logging
 import sys
 
 import typer
 
-from services.cli import embedded, publish, schema, simulator, status, topics
+from services.cli import embedded, publish, run, schema, simulator, status, topics
 from services.cli import services as running
 from services.kernel.errors import UserError
 
@@ -15,6 +16,7 @@ app = typer.Typer(
     help="The data side of MineGNK.",
     rich_markup_mode=None,
 )
+run.register(app)
 running.register(app)
 status.register(app)
 topics.register(app)
@@ -26,6 +28,7 @@ simulator.register(app)
 
 def main() -> None:
     """Run the command; what a person can mend is one sentence on standard error, never a traceback."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # services set up their own logs
     try:
         app()
     except UserError as error:

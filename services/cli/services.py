@@ -10,9 +10,12 @@ from aiokafka.errors import KafkaError
 
 import services.cache.app
 import services.earnings.app
+import services.ingest.app
+from services.ingest.sources import load_sources
 from services.kernel import app as runtime
 from services.kernel import database, topics
 from services.kernel.errors import ConfigurationError
+from services.kernel.events import REFRESH_TOPIC
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings, load
 
 CreateApp = Callable[[KafkaSettings, DatabaseSettings, ConsumerSettings, ServiceSettings], faust.App]
@@ -20,6 +23,16 @@ CreateApp = Callable[[KafkaSettings, DatabaseSettings, ConsumerSettings, Service
 
 def register(app: typer.Typer) -> None:
     """Add the commands that run services."""
+
+    @app.command()
+    def ingest() -> None:
+        """Run the ingest service: trackers to Kafka."""
+        kafka, service = load(KafkaSettings), load(ServiceSettings)
+        sources = load_sources(service.sources_file)
+        partitions = asyncio.run(_check(kafka, None))
+        runtime.run(
+            lambda: services.ingest.app.create_app(kafka, service, sources, refresh_partitions=partitions), service
+        )
 
     @app.command()
     def cache() -> None:
@@ -39,12 +52,15 @@ def _run_with_database(create_app: CreateApp) -> None:
     runtime.run(lambda: create_app(kafka, database_settings, consumer, service), service)
 
 
-async def _check(kafka: KafkaSettings, database_settings: DatabaseSettings | None) -> None:
-    """Fail at once, with a sentence, where starting would only fail slowly. Later outages are waited out."""
+async def _check(kafka: KafkaSettings, database_settings: DatabaseSettings | None) -> int:
+    """Fail at once, with a sentence, where starting would only fail slowly. Later outages are waited out.
+
+    Returns the number of partitions of node.refresh.v1.
+    """
     if database_settings is not None:
         connection = await database.connect(database_settings)
         try:
-            if await connection.fetchval("SELECT to_regclass('node_stats_cache')") is None:
+            if await connection.fetchval("SELECT to_regclass('earnings_ledger')") is None:
                 raise ConfigurationError("The database has no tables yet: run `minegnk migrate`.")
         finally:
             await connection.close()
@@ -52,9 +68,11 @@ async def _check(kafka: KafkaSettings, database_settings: DatabaseSettings | Non
     try:
         await admin.start()
         missing = {topic.name for topic in topics.TOPICS} - set(await admin.list_topics())
+        if missing:
+            raise ConfigurationError(f"Kafka has no topic {min(missing)}: run `minegnk topics`.")
+        (refresh,) = await admin.describe_topics([REFRESH_TOPIC])
+        return len(refresh["partitions"])
     except (KafkaError, ValueError) as error:
         raise topics.unavailable(kafka, error) from None
     finally:
         await admin.close()
-    if missing:
-        raise ConfigurationError(f"Kafka has no topic {min(missing)}: run `minegnk topics`.")

@@ -152,14 +152,14 @@ WITH touched AS (
 ), won AS (
     SELECT DISTINCT ON (node_id, period) node_id, amount_ngonka
     FROM earnings_ledger AS ledger JOIN touched USING (node_id) LEFT JOIN tracker_sources ON name = ledger.source
-    WHERE kind = basis AND kind <> 'total' AND final
+    WHERE ledger.kind = basis AND basis <> 'total' AND final
     ORDER BY node_id, period, coalesce(earnings_order, 100), ledger.source
 ), summed AS (
     SELECT node_id, sum(amount_ngonka) AS amount_ngonka FROM won GROUP BY node_id
 ), counted AS (
     SELECT DISTINCT ON (node_id) node_id, amount_ngonka
     FROM earnings_ledger AS ledger JOIN touched USING (node_id) LEFT JOIN tracker_sources ON name = ledger.source
-    WHERE kind = 'total'
+    WHERE ledger.kind = 'total'
     ORDER BY node_id, coalesce(earnings_order, 100), ledger.source, period DESC
 ), newest AS (
     SELECT DISTINCT ON (node_id) node_id, earnings_gnk FROM earnings_history JOIN touched USING (node_id)

@@ -90,6 +90,7 @@ class Poller:
         self._epochs = EpochQueue(self._interval)
         self._epochs_changed = asyncio.Event()
         self._poll_wanted = asyncio.Event()
+        self._attempting = False
         self._started_at: float | None = None
         self._finished_at = clock.monotonic()
         self._log = _log.bind(source=source.name)
@@ -122,9 +123,7 @@ class Poller:
                 return False
             self._epochs_changed.set()
             return True
-        if self._started_at is not None and now - self._started_at < self._interval:
-            return False
-        if self._started_at is not None and self._finished_at < self._started_at:
+        if self._attempting or (self._started_at is not None and now - self._started_at < self._interval):
             return False
         self._poll_wanted.set()
         return True
@@ -133,9 +132,9 @@ class Poller:
         await self._announce()
         while True:
             self._poll_wanted.clear()
-            self._started_at = self._clock.monotonic()
+            self._started_at, self._attempting = self._clock.monotonic(), True
             await self._attempt()
-            self._finished_at = self._clock.monotonic()
+            self._finished_at, self._attempting = self._clock.monotonic(), False
             interval = self._interval * (1 + _JITTER * (self._jitter() - 0.5))
             with suppress(TimeoutError):
                 await within(

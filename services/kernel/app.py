@@ -34,11 +34,11 @@ def faust_app(name: str, kafka: KafkaSettings, service: ServiceSettings) -> faus
         stream_wait_empty=False,
         broker_session_timeout=15.0,
         agent_supervisor="mode.CrashingSupervisor",
-        consumer_auto_offset_reset="latest",
+        consumer_auto_offset_reset="earliest",
         worker_redirect_stdouts=False,
         web_enabled=port != 0,
         web_bind=service.metrics_host,
-        web_port=port,
+        web_port=port or 1,  # Faust refuses 0; with the server off it means nothing
         web_graph_enabled=False,
         web_router_enabled=False,
         web_stats_enabled=False,

@@ -19,6 +19,7 @@ class KafkaPublisher(Service):
         super().__init__(**kwargs)
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
+        self._connected = asyncio.Event()
 
     async def on_start(self) -> None:
         """Connect. Raises KafkaConnectionError when no broker answers."""
@@ -31,6 +32,7 @@ class KafkaPublisher(Service):
             max_request_size=2 * RECORD_LIMIT_BYTES,
         )
         await self._producer.start()
+        self._connected.set()
 
     async def on_stop(self) -> None:
         """Deliver what is under way and close."""
@@ -43,7 +45,8 @@ class KafkaPublisher(Service):
 
     async def send(self, records: Iterable[OutgoingRecord], *, partition: int | None = None) -> None:
         """Publish encoded records; returns once Kafka has acknowledged every one, raises KafkaError otherwise."""
-        assert self._producer is not None, "publish is called between start and stop"
+        await self._connected.wait()  # parts of a service start one after the other, and may publish at once
+        assert self._producer is not None, "it is set before the event"
         deliveries = [
             await self._producer.send(
                 record.topic, value=record.value, key=record.key, headers=record.headers, partition=partition

@@ -1,5 +1,6 @@
 """The topics, and how they are made: by `minegnk topics`, never by accident."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -67,11 +68,23 @@ async def ensure_topics(settings: KafkaSettings, *, replication_factor: int = 1)
     except KafkaError as error:
         raise unavailable(settings, error) from None
     try:
-        return [(topic.name, await _ensure(admin, topic, replication_factor)) for topic in TOPICS]
+        outcome = [(topic.name, await _ensure(admin, topic, replication_factor)) for topic in TOPICS]
+        while not await _all_lead(admin):  # noqa: ASYNC110 - Kafka has no event for it
+            await asyncio.sleep(0.05)
+        return outcome
     except KafkaError as error:
         raise unavailable(settings, error) from None
     finally:
         await admin.close()
+
+
+async def _all_lead(admin: AIOKafkaAdminClient) -> bool:
+    """Whether every partition has a leader: a producer that comes right after a topic was made finds it."""
+    described = await admin.describe_topics([topic.name for topic in TOPICS])
+    return all(
+        topic["error_code"] == 0 and topic["partitions"] and all(p["leader"] >= 0 for p in topic["partitions"])
+        for topic in described
+    )
 
 
 async def _ensure(admin: AIOKafkaAdminClient, topic: Topic, replication_factor: int) -> str:

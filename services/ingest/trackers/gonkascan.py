@@ -20,6 +20,7 @@ _MAP_RETRY_SECONDS = 600.0
 
 class _Place(Payload):
     index: Text = None
+    address: Text = None
     country: Text = None
     region: Text = None
 
@@ -31,7 +32,9 @@ class _Map(Payload):
 def regions(body: object) -> dict[str, str]:
     """Wallet address → "region, country", as far as either is given. Raises SourceError for a reply without list."""
     places, _ = each(rows(read(_Map, body, MAP).participants, MAP), _Place.model_validate)
-    named = ((wallet(place.index), ", ".join(filter(None, (place.region, place.country)))) for place in places)
+    named = (
+        (wallet(place.index, place.address), ", ".join(filter(None, (place.region, place.country)))) for place in places
+    )
     return {address: name for address, name in named if address and name}
 
 

@@ -128,7 +128,9 @@ class Settlements:
         hosts = [item for item in rows(listed.items, SUMMARY_KEY) if not _is_no_host(item)]
         build = partial(report_of, source=self._chain.source, epoch=epoch, boundary=boundary, observed_at=standing.time)
         read, skipped = each(hosts, build)
-        reports = {report.identifier: report for report in reversed(read)}
+        reports: dict[str, EarningsReport] = {}
+        for report in read:
+            reports.setdefault(report.identifier, report)
         if not reports:
             raise SourceError(f"{SUMMARY_KEY}: no usable row among {len(listed.items)}")
         if not_counted_yet(reports.values(), boundary, standing.height):

@@ -1,0 +1,82 @@
+"""The ingest service: polls the trackers that are its duty and publishes what they say."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import faust
+import structlog
+from faust.types import TP, StreamT
+from mode import Service
+from prometheus_client import CollectorRegistry
+
+from services.ingest.clock import SystemClock
+from services.ingest.duty import Duty
+from services.ingest.polling import Poller
+from services.ingest.sources import Source
+from services.ingest.trackers.adapters import tracker_for
+from services.kernel.app import faust_app, mount, serve_health
+from services.kernel.errors import InvalidRecordError
+from services.kernel.events import REFRESH_TOPIC, Headers, RefreshRequest, decoder_for
+from services.kernel.publisher import KafkaPublisher
+from services.kernel.settings import KafkaSettings, ServiceSettings
+
+
+class _Record(NamedTuple):
+    """A Faust message as decoding takes a record."""
+
+    value: bytes | None
+    headers: Headers
+    timestamp: int
+
+
+class _DutyService(Service):
+    """Runs the pollers; one that ends, ends the process."""
+
+    def __init__(self, duty: Duty, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._duty = duty
+
+    @Service.task
+    async def _run(self) -> None:
+        await self._duty.run()
+
+
+def create_app(
+    kafka: KafkaSettings, service: ServiceSettings, sources: Sequence[Source], *, refresh_partitions: int
+) -> faust.App:
+    """Wire the service: polling duty follows the partitions of node.refresh.v1, an agent takes what is asked there.
+
+    `refresh_partitions` is how many partitions that topic has.
+    """
+    log = structlog.get_logger(__name__)
+    app = faust_app("ingest", kafka, service)
+    publisher = KafkaPublisher(kafka)
+    clock = SystemClock()
+    duty = Duty(sources, lambda source: Poller(source, tracker_for(source, clock), publisher, clock))
+    decode = decoder_for(RefreshRequest)
+    mount(app, publisher, _DutyService(duty))
+    assigned = False
+    serve_health(app, CollectorRegistry(), ready=lambda: assigned)
+
+    # An agent may lose a request when it fails: the next poll, or the next reconciliation, asks for the same.
+    @app.agent(app.topic(REFRESH_TOPIC, key_serializer="raw", value_serializer="raw"))
+    async def refresh(stream: StreamT[Any]) -> None:
+        async for event in stream.events():
+            message = event.message
+            headers: Any = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
+            try:
+                request = decode(_Record(message.value, tuple(headers), round(message.timestamp * 1000)))
+            except InvalidRecordError as error:
+                log.warning("refresh_request_ignored", reason=error.reason, error=error.detail)
+                continue
+            log.info("refresh_requested", source=request.source, epoch=request.epoch, taken=duty.request(request))
+
+    # Only assignments change who polls: between a revocation and the next one the old poller goes on, harmlessly.
+    @app.on_partitions_assigned.connect  # type: ignore[arg-type]  # its type forbids what its documentation shows
+    async def follow(_: faust.App, partitions: set[TP], **__: object) -> None:
+        nonlocal assigned
+        await duty.assign({tp.partition for tp in partitions if tp.topic == REFRESH_TOPIC}, refresh_partitions)
+        assigned = True
+        log.info("duty_assigned", sources=sorted(duty.polled))
+
+    return app
