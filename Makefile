@@ -1,0 +1,91 @@
+# MineGNK's data side. `make` lists the targets; `make run` and `make test` set up all they need.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Start here
+
+.PHONY: run test setup
+run: $(READY) ## Run all of it on this machine (ONCE=1: prove it and end; LIVE=1: the public trackers)
+	@$(BIN)/minegnk run $(if $(ONCE),--once) $(if $(LIVE),--live)
+
+test: lint types contracts $(READY) ## Lint, types, layers and every test, on a PostgreSQL and Kafka of its own
+	@$(BIN)/pytest $(ARGS)
+
+setup: $(READY) ## The virtual environment with every locked package, and the minegnk command
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: set PYTHON=/path/to/python3.11, then run make again."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "Python's venv module is needed: install it (Debian: apt install python3-venv), then run make again."; exit 1; }
+	@echo "Installing packages into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+##@ Checks
+
+.PHONY: lint types contracts format unit integration e2e-compose
+lint: $(READY) ## Style (ruff)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "Run make format."; exit 1; }
+
+types: $(READY) ## Types (mypy strict)
+	@$(BIN)/mypy
+
+contracts: $(READY) ## Layers (import-linter)
+	@$(BIN)/lint-imports | tail -n 12
+
+format: $(READY) ## Bring the code into the project's format
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix .
+
+unit: $(READY) ## Tests that start nothing
+	@$(BIN)/pytest tests/unit $(ARGS)
+
+integration: $(READY) ## Tests on a real PostgreSQL and Kafka
+	@$(BIN)/pytest tests/integration tests/schema $(ARGS)
+
+e2e-compose: $(READY) ## The compose file for real, in containers
+	@MINEGNK_E2E=1 $(BIN)/pytest -m compose tests/e2e $(ARGS)
+
+##@ Schema (DB_HOST, DB_PORT, DB_USERNAME, DB_PASSWORD, DB_DATABASE)
+
+.PHONY: migrate rollback rollback-all migrations migration topics
+migrate: $(READY) ## Bring the schema up to date
+	@$(BIN)/minegnk migrate
+
+rollback: $(READY) ## Revert the last migration
+	@$(BIN)/minegnk rollback
+
+rollback-all: $(READY) ## Revert all of them
+	@$(BIN)/minegnk rollback --all
+
+migrations: $(READY) ## List them: [X] applied, [ ] not
+	@$(BIN)/minegnk migrations
+
+migration: $(READY) ## Generate the next pair of files (NAME=what-it-does)
+	@$(BIN)/minegnk migration "$(NAME)"
+
+topics: $(READY) ## Make Kafka's topics (MINEGNK_KAFKA_BOOTSTRAP_SERVERS)
+	@$(BIN)/minegnk topics
+
+##@ Upkeep
+
+.PHONY: requirements clean
+requirements: $(READY) ## Lock the newest allowed versions, with hashes
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+		pyproject.toml -o requirements/runtime.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+		--extra dev pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove the virtual environment, caches and the data of make run
+	@rm -rf $(VENV) .minegnk .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
