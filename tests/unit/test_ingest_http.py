@@ -188,6 +188,15 @@ async def test_a_redirect_to_another_host_is_refused(location: str) -> None:
             await fetcher.get_json(server.url, "/a")
 
 
+async def test_a_redirect_to_another_host_on_the_same_port_is_refused() -> None:
+    async with fetching({"/b": b"1"}, ManualClock()) as (server, fetcher):
+        elsewhere = server.url.replace("127.0.0.1", "localhost")
+        server.replies["/a"] = refusing(302, location=f"{elsewhere}/b")
+        with pytest.raises(SourceError, match="redirects to another host"):
+            await fetcher.get_json(server.url, "/a")
+    assert server.requests == ["/a"]
+
+
 async def test_redirects_in_a_circle_end() -> None:
     async with fetching({"/a": refusing(302, location="/a")}, ManualClock()) as (server, fetcher):
         with pytest.raises(SourceError, match="too many redirects"):
