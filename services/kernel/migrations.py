@@ -188,7 +188,7 @@ def _connected(settings: DatabaseSettings, notify: Notify) -> Iterator[Any]:
             yield backend
     except errors.InsufficientPrivilege as error:
         raise UserError(
-            f"PostgreSQL lets {settings.username!r} not migrate {settings.database!r} "
+            f"PostgreSQL does not let {settings.username!r} migrate {settings.database!r} "
             f"({error.diag.message_primary}): make it the owner of the database."
         ) from None
     except psycopg.Error as error:

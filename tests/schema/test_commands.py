@@ -81,7 +81,7 @@ def test_a_user_who_may_not_create_tables_is_told_to_own_the_database(
     database: DatabaseSettings, new_login: NewLogin
 ) -> None:
     stranger = new_login("").model_copy(update={"database": database.database})
-    with pytest.raises(UserError, match=f"'{stranger.username}' not migrate .*: make it the owner"):
+    with pytest.raises(UserError, match=f"not let '{stranger.username}' migrate .*: make it the owner"):
         migrations.apply(stranger)
 
 

@@ -163,8 +163,9 @@ def test_a_migrate_killed_in_the_middle_while_it_holds_the_lock_is_completed_by_
             killed.communicate()
             assert value(watcher, "SELECT count(*) FROM yoyo_lock") == 1
             following = _migrate(legacy_database)
+            # While the dead one's session still waits for the table, the next one waits for that session to end.
+            wait_until(lambda: value(watcher, "SELECT max(pid) FROM yoyo_lock") == following.pid)
             wait_until(lambda: value(watcher, waiting) == 1)
-            wait_until(lambda: value(watcher, "SELECT pid FROM yoyo_lock") == following.pid)
         output, errors = following.communicate(timeout=30)
         assert following.returncode == 0, errors
         assert "0004.create-earnings-history-table" not in output
