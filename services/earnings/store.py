@@ -23,9 +23,10 @@ from services.earnings.ledger import (
 )
 from services.kernel.consumer import Applied
 from services.kernel.database import Connection, Database
+from services.kernel.errors import ProjectionError
 from services.kernel.events import EarningsReport
 from services.kernel.nodes import node_ids
-from services.kernel.transient import Fault, ProjectionError, classify
+from services.kernel.transient import Fault, classify
 
 DEFAULT_ORDER: Final = 100
 """The place of a source that tracker_sources does not know: behind every one that it does (its column's default)."""

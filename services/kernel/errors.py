@@ -58,5 +58,9 @@ class InvalidRecordError(MineGNKError):
         self.detail = detail
 
 
+class ProjectionError(MineGNKError):
+    """Deriving rows from stored facts failed. Never a record's fault: it stops the service."""
+
+
 class SourceError(MineGNKError):
     """A tracker's answer that cannot be used (time-out, bad status, unusable payload)."""

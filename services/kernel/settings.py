@@ -1,13 +1,24 @@
 """Settings from environment variables. Every variable's name, default and meaning is here and nowhere else."""
 
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.kernel.errors import ConfigurationError
+
+
+def _number_of_seconds(value: Any) -> Any:
+    with suppress(TypeError, ValueError):
+        return float(value)
+    return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_number_of_seconds)]
+"""A duration: a variable holds a number of seconds (or an ISO 8601 duration)."""
 
 
 class DatabaseSettings(BaseSettings):
@@ -28,7 +39,7 @@ class KafkaSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MINEGNK_KAFKA_", frozen=True, extra="ignore")
 
     bootstrap_servers: str = Field("localhost:9092", description="Kafka brokers, host:port separated by commas")
-    session_timeout: timedelta = Field(
+    session_timeout: Seconds = Field(
         timedelta(seconds=8), description="seconds from a worker's kill -9 until others take its partitions"
     )
 
@@ -39,13 +50,11 @@ class ConsumerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MINEGNK_CONSUMER_", frozen=True, extra="ignore")
 
     max_batch: int = Field(5000, ge=1, le=50_000, description="records of one database transaction at most")
-    max_poll_interval: timedelta = Field(
+    max_poll_interval: Seconds = Field(
         timedelta(minutes=5), description="seconds without polling after which Kafka takes a worker's partitions"
     )
-    retry_first: timedelta = Field(
-        timedelta(milliseconds=200), description="pause before a batch's first retry, seconds"
-    )
-    retry_cap: timedelta = Field(timedelta(seconds=10), description="longest pause between retries, seconds")
+    retry_first: Seconds = Field(timedelta(milliseconds=200), description="pause before a batch's first retry, seconds")
+    retry_cap: Seconds = Field(timedelta(seconds=10), description="longest pause between retries, seconds")
 
 
 class ServiceSettings(BaseSettings):

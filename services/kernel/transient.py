@@ -15,10 +15,6 @@ class Fault(Enum):
     DEFECT = "defect"  # nobody knows: stop, with an alarm
 
 
-class ProjectionError(Exception):
-    """Deriving rows from stored facts failed. Never a record's fault: it stops the service."""
-
-
 _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57", "58")
 """SQLSTATE classes: connection, transaction rollback (deadlock, serialization), resources (disk full, too many
 connections), lock or object not available, operator intervention (shutdown, cancelled), system errors (I/O)."""
@@ -33,7 +29,7 @@ _TRANSIENT_STATES = (
     "3D000",  # database missing: being restored
 )
 
-_REFUSED_CLASSES = ("22", "23")  # data exceptions and integrity violations
+_REFUSED_CLASSES = ("22", "23")  # data exceptions (also those of asyncpg's own encoding), integrity violations
 
 
 def classify(error: BaseException) -> Fault:
@@ -45,8 +41,6 @@ def classify(error: BaseException) -> Fault:
         return Fault.REFUSED if state[:2] in _REFUSED_CLASSES else Fault.DEFECT
     if isinstance(error, KafkaError):
         return Fault.TRANSIENT
-    if isinstance(error, asyncpg.exceptions.DataError):
-        return Fault.REFUSED  # asyncpg could not encode a value: no SQLSTATE, the statement never left
     if isinstance(error, (OSError, asyncio.TimeoutError, TimeoutError, asyncpg.InterfaceError)):
         return Fault.TRANSIENT
     return Fault.DEFECT
