@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import httpx
 import typer
@@ -15,18 +15,20 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from services.cli import stack
 from services.cli.proof import Proof, compare
 from services.cli.snapshot import Tables, TopicReader, TopicState, read_tables
 from services.cli.status import screen
 from services.ingest.duty import partition_of
 from services.kernel import database
 from services.kernel.database import OwnConnection
-from services.kernel.errors import ConfigurationError, UserError
+from services.kernel.errors import ConfigurationError, UnavailableError, UserError
 from services.kernel.events import REFRESH_TOPIC, RefreshRequest, encode
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import DatabaseSettings, KafkaSettings, load
 from services.kernel.topics import TOPICS
+
+if TYPE_CHECKING:
+    from services.cli.stack import Stack
 
 CHAIN: Final = "gonka_api"
 NEW_EPOCHS: Final = 3
@@ -58,33 +60,34 @@ def register(app: typer.Typer) -> None:
 
 
 async def _run(console: Console, directory: Path, *, once: bool, live: bool, seed: int) -> None:
+    # Only this command needs the extra; an image of a service does without.
+    try:
+        from services.cli import stack  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise UnavailableError("Run `pip install 'minegnk[embedded]'`: the embedded servers are an extra.") from None
     _cancel_on_signals()
     began = time.monotonic()
     simulated = None if live else {"epoch-seconds": "15" if once else "60", "seed": str(seed)}
     console.print(f"Data and logs: {directory}")
-    running = await stack.start(
-        directory,
-        simulator_arguments=simulated,
-        chain_interval=2 if once else 5,
-        say=lambda text: console.print(f"{time.monotonic() - began:5.1f} s  {text}"),
-    )
-    try:
-        async with _observer() as (connection, reader):
-            view = _View(console, running, connection, reader)
-            if running.simulator_url is None:
-                await view.show()
+
+    def say(text: str) -> None:
+        console.print(f"{time.monotonic() - began:5.1f} s  {text}")
+
+    async with (
+        stack.running(directory, simulator_arguments=simulated, chain_interval=2 if once else 5, say=say) as running,
+        _observer() as (connection, reader),
+    ):
+        view = _View(console, running, connection, reader)
+        if running.simulator_url is None:
+            await view.show()
+            return
+        async with httpx.AsyncClient(base_url=running.simulator_url, timeout=10) as client:
+            state = (await client.get("/_simulator/state")).raise_for_status().json()
+            say(f"asked for {await _ask_for_past(state)} past epochs")
+            if once:
+                await _prove(view, client, state)
             else:
-                async with httpx.AsyncClient(base_url=running.simulator_url, timeout=10) as client:
-                    state = (await client.get("/_simulator/state")).raise_for_status().json()
-                    asked = await _ask_for_past(state)
-                    console.print(f"{time.monotonic() - began:5.1f} s  asked for {asked} past epochs")
-                    if once:
-                        await _prove(view, client, state)
-                    else:
-                        await view.show()
-    finally:
-        console.print("Stopping ...")
-        await asyncio.shield(running.stop())
+                await view.show()
 
 
 def _cancel_on_signals() -> None:
@@ -160,7 +163,7 @@ def _proof_table(tables: Tables, topics: list[TopicState], proof: Proof | None) 
 class _View:
     """What the person watches: the status screen, with rates, for as long as the pipeline runs."""
 
-    def __init__(self, console: Console, running: stack.Stack, connection: OwnConnection, reader: TopicReader) -> None:
+    def __init__(self, console: Console, running: "Stack", connection: OwnConnection, reader: TopicReader) -> None:
         self.console = console
         self.running = running
         self.connection = connection

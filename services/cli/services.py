@@ -1,6 +1,7 @@
 """`minegnk ingest|cache|earnings`: run one service until it is told to stop."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import faust
@@ -14,7 +15,7 @@ import services.ingest.app
 from services.ingest.sources import load_sources
 from services.kernel import app as runtime
 from services.kernel import database, topics
-from services.kernel.errors import ConfigurationError
+from services.kernel.errors import ConfigurationError, UnavailableError
 from services.kernel.events import REFRESH_TOPIC
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings, load
 
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
         """Run the ingest service: trackers to Kafka."""
         kafka, service = load(KafkaSettings), load(ServiceSettings)
         sources = load_sources(service.sources_file)
+        _check_port("ingest", service)
         partitions = asyncio.run(_check(kafka, None))
         runtime.run(
             lambda: services.ingest.app.create_app(kafka, service, sources, refresh_partitions=partitions), service
@@ -37,19 +39,34 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def cache() -> None:
         """Run the cache service: node.readings.v1 to node_stats_cache."""
-        _run_with_database(services.cache.app.create_app)
+        _run_with_database("cache", services.cache.app.create_app)
 
     @app.command()
     def earnings() -> None:
         """Run the earnings service: node.earnings.v1 to the ledger and earnings_history."""
-        _run_with_database(services.earnings.app.create_app)
+        _run_with_database("earnings", services.earnings.app.create_app)
 
 
-def _run_with_database(create_app: CreateApp) -> None:
+def _run_with_database(name: str, create_app: CreateApp) -> None:
     kafka, consumer, service = load(KafkaSettings), load(ConsumerSettings), load(ServiceSettings)
     database_settings = load(DatabaseSettings)
+    _check_port(name, service)
     asyncio.run(_check(kafka, database_settings))
     runtime.run(lambda: create_app(kafka, database_settings, consumer, service), service)
+
+
+def _check_port(name: str, service: ServiceSettings) -> None:
+    """Fail with a sentence where the port of the metrics cannot be listened on."""
+    host, port = service.metrics_host, runtime.metrics_port(name, service)
+    if port == 0:
+        return
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise UnavailableError(
+            f"Port {port} of {host} cannot be listened on ({error.strerror}): "
+            "set MINEGNK_METRICS_PORT to a free port or 0, or see to MINEGNK_METRICS_HOST."
+        ) from None
 
 
 async def _check(kafka: KafkaSettings, database_settings: DatabaseSettings | None) -> int:

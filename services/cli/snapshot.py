@@ -7,9 +7,10 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, UnknownTopicOrPartitionError
 
 from services.kernel.database import OwnConnection
+from services.kernel.errors import ConfigurationError
 from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, SOURCE_STATUS_TOPIC
 from services.kernel.settings import KafkaSettings
 from services.kernel.topics import DATA_TOPICS, dead_letter_topic, unavailable
@@ -123,7 +124,7 @@ class TopicReader:
         await self._admin.close()
 
     async def read(self) -> list[TopicState]:
-        """The state of each data topic. Raises UnavailableError when Kafka does not answer."""
+        """The state of each data topic. Raises UnavailableError when Kafka does not answer, ConfigurationError without topics."""
         try:
             return [await self._read(topic.name) for topic in DATA_TOPICS]
         except KafkaError as error:
@@ -145,6 +146,8 @@ class TopicReader:
     async def _span(self, topic: str) -> dict[TopicPartition, tuple[int, int]]:
         """The first and the next offset of each partition."""
         (description,) = await self._admin.describe_topics([topic])
+        if description["error_code"] == UnknownTopicOrPartitionError.errno:
+            raise ConfigurationError(f"Kafka has no topic {topic}: run `minegnk topics`.")
         partitions = [TopicPartition(topic, partition["partition"]) for partition in description["partitions"]]
         starts = await self._consumer.beginning_offsets(partitions)
         ends = await self._consumer.end_offsets(partitions)

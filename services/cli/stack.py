@@ -6,12 +6,14 @@ import shutil
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from services.embedded import runtime
+from services.embedded.files import locked_unless_taken
 from services.embedded.process import tied
 from services.kernel import migrations
 from services.kernel.errors import UnavailableError
@@ -102,23 +104,28 @@ class Stack:
         await asyncio.to_thread(runtime.stop, self.directory)
 
 
-async def start(
+@asynccontextmanager
+async def running(
     directory: Path, *, simulator_arguments: Mapping[str, str] | None, chain_interval: float, say: Say
-) -> Stack:
-    """Start everything in `directory`; `simulator_arguments` None means the public trackers.
+) -> AsyncIterator[Stack]:
+    """Everything, in `directory`, for the length of the block; `simulator_arguments` None means the public trackers.
 
-    Raises UserError with one sentence when something does not start; what had started is stopped again.
+    Raises UserError with one sentence when something does not start, or another run uses the folder.
     """
-    if simulator_arguments is not None:
-        # A simulated network begins anew with each run: old rows would be another network's.
-        await asyncio.to_thread(_empty, directory)
-    stack = Stack(directory, dict(os.environ))
-    try:
-        await _start(stack, simulator_arguments, chain_interval, say)
-    except BaseException:
-        await stack.stop()
-        raise
-    return stack
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with locked_unless_taken(directory.with_suffix(".lock")) as ours:
+        if not ours:
+            raise UnavailableError(f"Another run uses {directory}: end it, or give this one its own --dir.")
+        if simulator_arguments is not None:
+            # A simulated network begins anew with each run: old rows would be another network's.
+            await asyncio.to_thread(_empty, directory)
+        stack = Stack(directory, dict(os.environ))
+        try:
+            await _start(stack, simulator_arguments, chain_interval, say)
+            yield stack
+        finally:
+            say("stopping ...")
+            await asyncio.shield(stack.stop())
 
 
 def _empty(directory: Path) -> None:

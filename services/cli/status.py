@@ -7,12 +7,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
+import asyncpg
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from services.cli.snapshot import Tables, TopicReader, TopicState, read_tables
 from services.kernel import database
+from services.kernel.errors import ConfigurationError
 from services.kernel.settings import DatabaseSettings, KafkaSettings, load
 
 
@@ -37,6 +39,8 @@ async def _read(database_settings: DatabaseSettings, kafka: KafkaSettings) -> tu
     try:
         async with TopicReader(kafka) as reader:
             return await read_tables(connection), await reader.read()
+    except asyncpg.UndefinedTableError:
+        raise ConfigurationError("The database has no tables yet: run `minegnk migrate`.") from None
     finally:
         await connection.close()
 
