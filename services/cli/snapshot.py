@@ -124,7 +124,7 @@ class TopicReader:
         await self._admin.close()
 
     async def read(self) -> list[TopicState]:
-        """The state of each data topic. Raises UnavailableError when Kafka does not answer, ConfigurationError without topics."""
+        """The state of each data topic. Raises UnavailableError without Kafka, ConfigurationError without topics."""
         try:
             return [await self._read(topic.name) for topic in DATA_TOPICS]
         except KafkaError as error:

@@ -19,9 +19,14 @@ from services.kernel.telemetry import configure_logging
 DEFAULT_METRICS_PORTS = {"ingest": 9100, "cache": 9101, "earnings": 9102}
 
 
+def metrics_port(name: str, service: ServiceSettings) -> int:
+    """The port on which the service `name` serves its metrics; 0: none."""
+    return DEFAULT_METRICS_PORTS[name] if service.metrics_port is None else service.metrics_port
+
+
 def faust_app(name: str, kafka: KafkaSettings, service: ServiceSettings) -> faust.App:
     """A Faust app for the service `name`, its consumer group `minegnk.<name>`."""
-    port = DEFAULT_METRICS_PORTS[name] if service.metrics_port is None else service.metrics_port
+    port = metrics_port(name, service)
     return faust.App(
         f"minegnk.{name}",
         broker=";".join(f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")),

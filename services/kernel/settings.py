@@ -70,7 +70,9 @@ class ServiceSettings(BaseSettings):
     )
     metrics_host: str = Field("127.0.0.1", description="address that /metrics, /livez and /readyz listen on")
     sources_file: Path = Field(Path("sources.toml"), description="the trackers that ingest follows")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: str = Field(
+        "INFO", pattern="(?i)^(debug|info|warning|error)$", description="DEBUG, INFO, WARNING or ERROR"
+    )
     log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
 
 
