@@ -10,11 +10,12 @@ from services.cache.store import apply_readings, apply_source_status, refresh_up
 from services.kernel.app import faust_app, mount, serve_health
 from services.kernel.consumer import BatchConsumer
 from services.kernel.database import Database
-from services.kernel.events import READINGS_TOPIC, SOURCE_STATUS_TOPIC, NodeReading, SourceStatus, decoder_for
+from services.kernel.events import READINGS_TOPIC, SOURCE_STATUS_TOPIC, NodeReading, SourceStatus
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings
 from services.kernel.telemetry import ConsumerMetrics
 from services.kernel.transient import Fault, classify
+from services.kernel.wire import decoder_for
 
 UPTIME_REFRESH_SECONDS = 60
 
@@ -29,24 +30,19 @@ def create_app(
     metrics = ConsumerMetrics(registry)
     database = Database(database_settings, application="minegnk.cache", role="minegnk_cache")
     publisher = KafkaPublisher(kafka)
-    readings: BatchConsumer[NodeReading] = BatchConsumer(
+    consume = partial(BatchConsumer, dead_letters=publisher, kafka=kafka, settings=consumer)
+    readings: BatchConsumer[NodeReading] = consume(
         topic=READINGS_TOPIC,
         group="minegnk.cache",
         decode=decoder_for(NodeReading),
         handle=partial(apply_readings, database),
-        dead_letters=publisher,
-        kafka=kafka,
-        settings=consumer,
         metrics=metrics.of(READINGS_TOPIC),
     )
-    statuses: BatchConsumer[SourceStatus] = BatchConsumer(
+    statuses: BatchConsumer[SourceStatus] = consume(
         topic=SOURCE_STATUS_TOPIC,
         group="minegnk.cache.sources",  # its own: members of a group should subscribe to the same topics
         decode=decoder_for(SourceStatus),
         handle=partial(apply_source_status, database),
-        dead_letters=publisher,
-        kafka=kafka,
-        settings=consumer,
         metrics=metrics.of(SOURCE_STATUS_TOPIC),
     )
     mount(app, database, publisher, statuses, readings)

@@ -13,10 +13,11 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from services.kernel.errors import ConfigurationError, InvalidRecordError
-from services.kernel.events import EVENT_TYPES, EarningsReport, Event, Headers, NodeReading, decoder_for
+from services.kernel.events import EarningsReport, Event, NodeReading
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import KafkaSettings, load
 from services.kernel.topics import unavailable
+from services.kernel.wire import EVENT_TYPES, Headers, decoder_for
 
 _CHUNK = 1000
 _EVENT_CLASSES: dict[str, type[NodeReading] | type[EarningsReport]] = {

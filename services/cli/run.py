@@ -22,10 +22,11 @@ from services.ingest.duty import partition_of
 from services.kernel import database
 from services.kernel.database import OwnConnection
 from services.kernel.errors import ConfigurationError, UnavailableError, UserError
-from services.kernel.events import REFRESH_TOPIC, RefreshRequest, encode
+from services.kernel.events import REFRESH_TOPIC, RefreshRequest
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import DatabaseSettings, KafkaSettings, load
 from services.kernel.topics import TOPICS
+from services.kernel.wire import encode
 
 if TYPE_CHECKING:
     from services.cli.stack import Stack

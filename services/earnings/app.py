@@ -9,10 +9,11 @@ from services.earnings.store import apply_reports
 from services.kernel.app import faust_app, mount, serve_health
 from services.kernel.consumer import BatchConsumer
 from services.kernel.database import Database
-from services.kernel.events import EARNINGS_TOPIC, EarningsReport, decoder_for
+from services.kernel.events import EARNINGS_TOPIC, EarningsReport
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings
 from services.kernel.telemetry import ConsumerMetrics
+from services.kernel.wire import decoder_for
 
 
 def create_app(

@@ -16,9 +16,10 @@ from services.ingest.sources import Source
 from services.ingest.trackers.adapters import tracker_for
 from services.kernel.app import faust_app, mount, serve_health
 from services.kernel.errors import InvalidRecordError
-from services.kernel.events import REFRESH_TOPIC, Headers, RefreshRequest, decoder_for
+from services.kernel.events import REFRESH_TOPIC, RefreshRequest
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import KafkaSettings, ServiceSettings
+from services.kernel.wire import Headers, decoder_for
 
 
 class _Record(NamedTuple):

@@ -33,10 +33,11 @@ from mode import Service
 
 from services.kernel.dead_letters import DeadLetter, RecordSender, letter
 from services.kernel.errors import InvalidRecordError, Reason
-from services.kernel.events import E, WireRecord
+from services.kernel.events import E
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.telemetry import TopicMetrics
 from services.kernel.transient import Fault, classify
+from services.kernel.wire import WireRecord
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 from aiokafka import ConsumerRecord
 
 from services.kernel.errors import Reason
-from services.kernel.events import OutgoingRecord
 from services.kernel.topics import dead_letter_topic
+from services.kernel.wire import OutgoingRecord
 
 PREFIX = "minegnk_dlq_"
 _ERROR_LIMIT = 500

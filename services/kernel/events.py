@@ -1,17 +1,13 @@
-"""The events on Kafka: their fields, bounds and encoding. The contract that producers and services share.
+"""The events: their fields and bounds. The contract that producers and services share.
 
-Events are JSON objects, keyed by the node's identifier (readings, earnings) or the source's name (control events).
-Unknown fields are ignored. Bounds are checked wherever an event is made, at decode and in the adapters alike: every
-event that exists fits its column. CloudEvents 1.0: binary mode is emitted, binary and structured mode are accepted.
+Bounds are checked wherever an event is made, at decode and in the adapters alike: every event that exists fits its
+column.
 """
 
 import re
-import uuid
-from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
-from functools import partial
-from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -27,14 +23,10 @@ SOURCE_STATUS_TOPIC = "source.status.v1"
 OPERATOR_SOURCE = "operator"
 """The name under which a person sets facts; it outranks every tracker."""
 
-FUTURE_TOLERANCE = timedelta(minutes=5)
-"""A time further ahead of its record's own Kafka timestamp would win every merge for ever."""
-
 IdentifierType = Literal["wallet", "node_id", "operator", "validator"]
 Status = Literal["healthy", "unhealthy", "jailed", "offline"]
 EarningsKind = Literal["epoch", "day", "total"]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
-Headers = Sequence[tuple[str, bytes]]
 
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _INT4_MAX = 2**31 - 1
@@ -216,131 +208,6 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 Event = NodeReading | EarningsReport | RefreshRequest | SourceStatus
 E = TypeVar("E", bound=Event)
-
-
-class WireRecord(Protocol):
-    """What decoding needs of a Kafka record; aiokafka's ConsumerRecord has it."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The record's bytes; None for a tombstone."""
-        ...
-
-    @property
-    def headers(self) -> Headers:
-        """The record's headers, in order."""
-        ...
-
-    @property
-    def timestamp(self) -> int:
-        """Milliseconds since 1970 at which the broker appended the record."""
-        ...
-
-
-class OutgoingRecord(NamedTuple):
-    """An encoded event, ready for a producer."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-
-
-class EventType(NamedTuple):
-    """Where an event type lives and what its CloudEvents `type` is (without the version at its end)."""
-
-    topic: str
-    name: str
-
-
-EVENT_TYPES: dict[type, EventType] = {
-    NodeReading: EventType(READINGS_TOPIC, "minegnk.node.reading"),
-    EarningsReport: EventType(EARNINGS_TOPIC, "minegnk.node.earnings"),
-    RefreshRequest: EventType(REFRESH_TOPIC, "minegnk.node.refresh"),
-    SourceStatus: EventType(SOURCE_STATUS_TOPIC, "minegnk.source.status"),
-}
-EVENT_VERSION = 1
-
-_encode = msgspec.json.Encoder(decimal_format="string").encode
-
-
-def encode(event: Event) -> OutgoingRecord:
-    """The event as a Kafka record in CloudEvents binary mode."""
-    event_type = EVENT_TYPES[type(event)]
-    identifier = getattr(event, "identifier", None)
-    headers = [
-        ("content-type", b"application/json"),
-        ("ce_specversion", b"1.0"),
-        ("ce_type", f"{event_type.name}.v{EVENT_VERSION}".encode()),
-        ("ce_source", f"/minegnk/{event.source}".encode()),
-        ("ce_id", str(uuid.uuid4()).encode()),
-    ]
-    return OutgoingRecord(event_type.topic, (identifier or event.source).encode(), _encode(event), headers)
-
-
-def decoder_for(event_class: type[E]) -> Callable[[WireRecord], E]:
-    """A function that turns a Kafka record into an event of this class or raises InvalidRecordError.
-
-    The verdict belongs to the record, not to the moment: "in the future" is judged by the broker's timestamp.
-    """
-    return partial(_decode, EVENT_TYPES[event_class].name, msgspec.json.Decoder(event_class).decode)
-
-
-def _decode(name: str, decode_json: Callable[[bytes | msgspec.Raw], E], record: WireRecord) -> E:
-    value: bytes | msgspec.Raw | None = record.value
-    if value is None:
-        raise InvalidRecordError(Reason.TOMBSTONE, "the record has no value")
-    try:
-        if record.headers:
-            value = _payload(name, record.value or b"", dict(record.headers))
-        event = decode_json(value)
-    except msgspec.ValidationError as error:
-        raise InvalidRecordError(Reason.INVALID_FIELD, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRecordError(Reason.UNDECODABLE, str(error)) from None
-    for field in _TIMES[type(event)]:
-        moment = getattr(event, field)
-        if moment is not None and moment.timestamp() * 1000 > record.timestamp + _FUTURE_TOLERANCE_MS:
-            raise InvalidRecordError(
-                Reason.IN_THE_FUTURE, f"{field} {moment.isoformat()} is ahead of the record's time"
-            )
-    return event
-
-
-_FUTURE_TOLERANCE_MS = FUTURE_TOLERANCE.total_seconds() * 1000
-_TIMES: dict[type, tuple[str, ...]] = {
-    NodeReading: ("observed_at",),
-    EarningsReport: ("observed_at", "settled_at"),
-    RefreshRequest: ("requested_at",),
-    SourceStatus: ("reported_at", "last_attempt_at", "last_success_at", "last_error_at", "data_at"),
-}
-
-
-class _Envelope(msgspec.Struct):
-    """A structured-mode CloudEvent."""
-
-    specversion: str
-    type: str
-    data: msgspec.Raw
-
-
-_decode_envelope = msgspec.json.Decoder(_Envelope).decode
-
-
-def _payload(name: str, value: bytes, headers: dict[str, bytes]) -> bytes | msgspec.Raw:
-    """The event's JSON, out of its CloudEvents envelope where there is one; unknown versions are refused."""
-    data: bytes | msgspec.Raw = value
-    specversion, ce_type = headers.get("ce_specversion"), headers.get("ce_type")
-    if headers.get("content-type", b"").startswith(b"application/cloudevents+json"):
-        envelope = _decode_envelope(value)
-        specversion, ce_type, data = envelope.specversion.encode(), envelope.type.encode(), envelope.data
-    if specversion is not None and specversion != b"1.0":
-        raise InvalidRecordError(Reason.UNSUPPORTED_VERSION, f"CloudEvents specversion {specversion[:40]!r}")
-    if ce_type is not None and ce_type != f"{name}.v{EVENT_VERSION}".encode():
-        raise InvalidRecordError(
-            Reason.UNSUPPORTED_VERSION, f"event type {ce_type[:80]!r}, not {name}.v{EVENT_VERSION}"
-        )
-    return data
 
 
 def _check_identity(identifier: str, identifier_type: IdentifierType, source: str) -> None:

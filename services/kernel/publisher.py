@@ -7,9 +7,10 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from mode import Service
 
-from services.kernel.events import Event, OutgoingRecord, encode
+from services.kernel.events import Event
 from services.kernel.settings import KafkaSettings
 from services.kernel.topics import RECORD_LIMIT_BYTES
+from services.kernel.wire import OutgoingRecord, encode
 
 
 class KafkaPublisher(Service):

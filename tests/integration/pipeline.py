@@ -17,10 +17,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from services.cli.snapshot import TopicReader, TopicState
 from services.kernel.database import connect_arguments
-from services.kernel.events import Event, OutgoingRecord
+from services.kernel.events import Event
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import DatabaseSettings, KafkaSettings
 from services.kernel.topics import TOPICS, ensure_topics
+from services.kernel.wire import OutgoingRecord
 
 REPOSITORY = Path(__file__).parents[2]
 

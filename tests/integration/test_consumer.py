@@ -14,11 +14,12 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client import CollectorRegistry
 
 from services.kernel.consumer import Applied, BatchConsumer
-from services.kernel.events import NodeReading, decoder_for, encode
+from services.kernel.events import NodeReading
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.telemetry import ConsumerMetrics
 from services.kernel.topics import Topic, dead_letter_topic
+from services.kernel.wire import decoder_for, encode
 from tests.integration.pipeline import records_of, until
 
 pytestmark = pytest.mark.integration

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 
-from services.kernel.events import READINGS_TOPIC, NodeReading, OutgoingRecord, encode
+from services.kernel.events import READINGS_TOPIC, NodeReading
 from services.kernel.topics import dead_letter_topic
+from services.kernel.wire import OutgoingRecord, encode
 from tests.integration.pipeline import Pipeline, records_of, recreate_topics
 
 pytestmark = pytest.mark.integration

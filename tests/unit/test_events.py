@@ -8,16 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kernel.errors import InvalidRecordError, Reason
-from services.kernel.events import (
-    EarningsReport,
-    Headers,
-    NodeReading,
-    RefreshRequest,
-    SourceStatus,
-    decoder_for,
-    encode,
-    type_of,
-)
+from services.kernel.events import EarningsReport, NodeReading, RefreshRequest, SourceStatus, type_of
+from services.kernel.wire import Headers, decoder_for, encode
 
 WALLET = "gonka1qzmhx83xnamk0uqup3lxpf2te9karrwjm9cjh7"
 APPENDED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

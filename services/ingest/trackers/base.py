@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from services.kernel.errors import SourceError
-from services.kernel.events import FUTURE_TOLERANCE, EarningsReport, NodeReading
+from services.kernel.events import EarningsReport, NodeReading
+from services.kernel.wire import FUTURE_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
