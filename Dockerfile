@@ -12,13 +12,11 @@ RUN python -m compileall -q /app/services \
  && chmod +x /opt/minegnk/bin/minegnk
 
 FROM python:3.13-slim
-# The data folder is Faust's own, and stays empty: all state is in Kafka and PostgreSQL.
 ENV PATH=/opt/minegnk/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
-    MINEGNK_FAUST_APP_DATADIR=/tmp/minegnk \
     MINEGNK_METRICS_HOST=0.0.0.0
 WORKDIR /app
 COPY --from=build /opt/minegnk /opt/minegnk
