@@ -5,6 +5,7 @@ batch consumer instead: a Faust agent whose handler raises still commits what it
 """
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,9 @@ def faust_app(name: str, kafka: KafkaSettings, service: ServiceSettings) -> faus
         broker=";".join(f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")),
         env_prefix="MINEGNK_FAUST_",  # stray variables such as WEB_PORT must not override what stands here
         store="memory://",
-        datadir=Path(tempfile.gettempdir(), f"minegnk-{name}"),  # Faust insists on one; nothing is kept in it
+        datadir=Path(
+            tempfile.gettempdir(), f"minegnk-{name}-{os.getuid()}"
+        ),  # Faust insists on one; nothing is kept in it
         autodiscover=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
