@@ -29,7 +29,7 @@ def create_app(
     registry = CollectorRegistry()
     metrics = ConsumerMetrics(registry)
     database = Database(database_settings, application="minegnk.cache", role="minegnk_cache")
-    publisher = KafkaPublisher(kafka)
+    publisher = KafkaPublisher(kafka, compression="gzip")  # of dead letters: what was small compressed stays so
     consume = partial(BatchConsumer, dead_letters=publisher, kafka=kafka, settings=consumer)
     readings: BatchConsumer[NodeReading] = consume(
         topic=READINGS_TOPIC,

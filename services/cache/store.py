@@ -1,6 +1,6 @@
 """The cache's statements. Each is a merge: repeating it, or running it in another order, gives the same rows.
 
-Lock order: nodes, node_facts, node_uptime, node_stats_cache, each by node_id. A row that would not change is not
+Lock order: node_uptime, node_facts, nodes, node_stats_cache, each by node_id. A row that would not change is not
 touched: a replay of old readings writes nothing.
 """
 
@@ -167,8 +167,8 @@ async def apply_readings(database: Database, readings: Sequence[NodeReading]) ->
     reduced = reduce_readings(readings)
     async with database.transaction() as connection:
         ids = await node_ids(connection, reduced.types)
-        await _merge_facts(connection, ids, reduced)
         await _merge_uptime(connection, ids, reduced)
+        await _merge_facts(connection, ids, reduced)
         changed = await _merge_stats(connection, ids, reduced)
     return Applied(changed, len(readings) - changed)
 

@@ -25,7 +25,7 @@ def create_app(
     registry = CollectorRegistry()
     metrics = ConsumerMetrics(registry)
     database = Database(database_settings, application="minegnk.earnings", role="minegnk_earnings")
-    publisher = KafkaPublisher(kafka)
+    publisher = KafkaPublisher(kafka, compression="gzip")  # of dead letters: what was small compressed stays so
     reports: BatchConsumer[EarningsReport] = BatchConsumer(
         topic=EARNINGS_TOPIC,
         group="minegnk.earnings",

@@ -31,7 +31,7 @@ from aiokafka.errors import (
 )
 from mode import Service
 
-from services.kernel.dead_letters import DeadLetter, RecordSender, letter
+from services.kernel.dead_letters import DeadLetter, RecordSender, send_letters
 from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import E
 from services.kernel.settings import ConsumerSettings, KafkaSettings
@@ -247,7 +247,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             applied = await self._handled(batch, batch.events, batch.records)
         if batch.letters:
             with self._metrics.stage("dead_letters"):
-                await self._retrying(batch, "dead_letters", lambda: self._send_letters(batch.letters))
+                await self._retrying(batch, "dead_letters", lambda: send_letters(self._dead_letters, batch.letters))
         with self._metrics.stage("commit"):
             await self._retrying(batch, "commit", lambda: self._commit(batch))
         self._metrics.batch(len(batch), time.time() - batch.oldest_ms / 1000)
@@ -282,9 +282,6 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         first = await self._handled(batch, events[:middle], records[:middle])
         second = await self._handled(batch, events[middle:], records[middle:])
         return Applied(first.changed + second.changed, first.superseded + second.superseded)
-
-    async def _send_letters(self, letters: Sequence[DeadLetter]) -> None:
-        await self._dead_letters.send([letter(dead) for dead in letters])
 
     async def _commit(self, batch: _Batch[E]) -> None:
         try:

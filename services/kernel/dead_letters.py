@@ -4,10 +4,11 @@ A letter is identified by the topic, partition and offset its record had. Its va
 is added stands in headers of its own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from aiokafka import ConsumerRecord
+from aiokafka.errors import MessageSizeTooLargeError
 
 from services.kernel.errors import Reason
 from services.kernel.topics import dead_letter_topic
@@ -32,7 +33,23 @@ class RecordSender(Protocol):
         """Raise KafkaError when one was not acknowledged."""
 
 
-def letter(dead: DeadLetter) -> OutgoingRecord:
+async def send_letters(sender: RecordSender, letters: Sequence[DeadLetter]) -> None:
+    """Send the letters; returns once Kafka has acknowledged every one of them.
+
+    A value that even the dead-letter topic is too small for is left out, and the letter says so: its topic, partition
+    and offset still find the record for as long as the source topic keeps it.
+    """
+    try:
+        await sender.send([letter(dead) for dead in letters])
+    except MessageSizeTooLargeError:
+        for dead in letters:
+            try:
+                await sender.send([letter(dead)])
+            except MessageSizeTooLargeError:
+                await sender.send([letter(dead, with_value=False)])
+
+
+def letter(dead: DeadLetter, *, with_value: bool = True) -> OutgoingRecord:
     """The dead letter as a record of the dead-letter topic."""
     record = dead.record
     added = {
@@ -43,5 +60,7 @@ def letter(dead: DeadLetter) -> OutgoingRecord:
         "offset": str(record.offset),
         "timestamp": str(record.timestamp),
     }
+    if not with_value:
+        added["value"] = "omitted"
     headers = [*record.headers, *((PREFIX + name, text.encode()) for name, text in added.items())]
-    return OutgoingRecord(dead_letter_topic(record.topic), record.key, record.value, headers)
+    return OutgoingRecord(dead_letter_topic(record.topic), record.key, record.value if with_value else None, headers)

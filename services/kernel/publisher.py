@@ -16,8 +16,9 @@ from services.kernel.wire import OutgoingRecord, encode
 class KafkaPublisher(Service):
     """Publishes records with acks=all and an idempotent producer; runs as a part of a service."""
 
-    def __init__(self, settings: KafkaSettings, **kwargs: Any) -> None:
+    def __init__(self, settings: KafkaSettings, *, compression: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._compression = compression
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
         self._connected = asyncio.Event()
@@ -30,7 +31,9 @@ class KafkaPublisher(Service):
             acks="all",
             linger_ms=5,
             max_batch_size=262_144,
-            max_request_size=2 * RECORD_LIMIT_BYTES,
+            compression_type=self._compression,
+            # Counted before compression; the broker's own limit is the topic's.
+            max_request_size=64 * RECORD_LIMIT_BYTES if self._compression else 2 * RECORD_LIMIT_BYTES,
         )
         await self._producer.start()
         self._connected.set()

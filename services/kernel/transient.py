@@ -4,7 +4,7 @@ import asyncio
 from enum import Enum
 
 import asyncpg
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
 
 
 class Fault(Enum):
@@ -39,6 +39,9 @@ def classify(error: BaseException) -> Fault:
         if state in _TRANSIENT_STATES or state[:2] in _TRANSIENT_CLASSES:
             return Fault.TRANSIENT
         return Fault.REFUSED if state[:2] in _REFUSED_CLASSES else Fault.DEFECT
+    if isinstance(error, (CorruptRecordException, UnsupportedCodecError)):
+        # The poll had moved other partitions' positions before it raised: only a restart reads them again.
+        return Fault.DEFECT
     if isinstance(error, KafkaError):
         return Fault.TRANSIENT
     if isinstance(error, (OSError, asyncio.TimeoutError, TimeoutError, asyncpg.InterfaceError)):

@@ -5,8 +5,8 @@ Unknown fields are ignored. CloudEvents 1.0: binary mode is emitted, binary and 
 """
 
 import uuid
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -112,6 +112,10 @@ def _decode(name: str, decode_json: Callable[[bytes | msgspec.Raw], E], record: 
         raise InvalidRecordError(Reason.INVALID_FIELD, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRecordError(Reason.UNDECODABLE, str(error)) from None
+    if isinstance(event, EarningsReport) and event.kind != "epoch":
+        begins = datetime.fromisoformat(f"{event.period}T00:00:00+00:00")
+        if begins.timestamp() * 1000 > record.timestamp + _FUTURE_TOLERANCE_MS:
+            raise InvalidRecordError(Reason.IN_THE_FUTURE, f"period {event.period} is ahead of the record's time")
     for field in _TIMES[type(event)]:
         moment = getattr(event, field)
         if moment is not None and moment.timestamp() * 1000 > record.timestamp + _FUTURE_TOLERANCE_MS:
@@ -141,11 +145,11 @@ class _Envelope(msgspec.Struct):
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
-def _payload(name: str, value: bytes, headers: dict[str, bytes]) -> bytes | msgspec.Raw:
+def _payload(name: str, value: bytes, headers: Mapping[str, bytes | None]) -> bytes | msgspec.Raw:
     """The event's JSON, out of its CloudEvents envelope where there is one; unknown versions are refused."""
     data: bytes | msgspec.Raw = value
     specversion, ce_type = headers.get("ce_specversion"), headers.get("ce_type")
-    if headers.get("content-type", b"").startswith(b"application/cloudevents+json"):
+    if (headers.get("content-type") or b"").startswith(b"application/cloudevents+json"):
         envelope = _decode_envelope(value)
         specversion, ce_type, data = envelope.specversion.encode(), envelope.type.encode(), envelope.data
     if specversion is not None and specversion != b"1.0":

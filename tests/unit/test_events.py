@@ -133,6 +133,11 @@ def test_unknown_versions_and_types_are_refused(headers: Headers) -> None:
     assert reason_of(reading(), headers) == Reason.UNSUPPORTED_VERSION
 
 
+def test_a_header_without_a_value_is_no_header() -> None:
+    headers: Any = [("content-type", None), ("ce_type", None), ("ce_specversion", None)]
+    assert decode_reading(reading(), headers).identifier == WALLET
+
+
 def test_the_future_is_judged_by_the_records_own_time() -> None:
     old = Record(json.dumps(reading()).encode(), timestamp=int((APPENDED - timedelta(minutes=10)).timestamp() * 1000))
     with pytest.raises(InvalidRecordError, match="ahead of the record"):
@@ -198,6 +203,8 @@ def test_amounts_are_exact_integers_as_strings_or_numbers(amount: object) -> Non
         ({"kind": "day", "period": 53}, Reason.INVALID_FIELD),
         ({"kind": "day", "period": "2026-02-30"}, Reason.INVALID_FIELD),
         ({"kind": "week"}, Reason.INVALID_FIELD),
+        ({"kind": "day", "period": "2026-03-02"}, Reason.IN_THE_FUTURE),
+        ({"kind": "total", "period": "9999-12-31"}, Reason.IN_THE_FUTURE),
     ],
 )
 def test_a_report_that_can_never_be_applied_is_refused_with_its_reason(

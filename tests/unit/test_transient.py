@@ -1,6 +1,6 @@
 import asyncpg
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError, UnsupportedCodecError
 
 from services.kernel.errors import ProjectionError
 from services.kernel.transient import Fault, classify
@@ -51,6 +51,8 @@ def test_what_the_database_refuses_is_a_records_fault(error: Exception) -> None:
     "error",
     [
         KeyError("x"),
+        CorruptRecordException("x"),
+        UnsupportedCodecError("x"),
         AssertionError(),
         ProjectionError("x"),
         asyncpg.UndefinedTableError("x"),
