@@ -5,8 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from services.embedded import runtime as embedded
 from services.embedded.servers import Endpoints
 from services.kernel.errors import ConfigurationError, UnavailableError
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -31,13 +31,6 @@ def directory(tmp_path: Path) -> Iterator[Path]:
 
 def start(directory: Path) -> Endpoints:
     return embedded.start(directory, with_parent=os.getpid())
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def processes(endpoints: Endpoints) -> list[psutil.Process]:

@@ -1,7 +1,5 @@
 """Sessions and waiting, for the schema's tests."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -37,11 +35,3 @@ def environment(settings: DatabaseSettings) -> dict[str, str]:
         "DB_PASSWORD": settings.password.get_secret_value(),
         "DB_DATABASE": settings.database,
     }
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Return as soon as the condition holds; fail when it does not within that time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{condition} did not come true within {seconds} s"
-        time.sleep(0.02)

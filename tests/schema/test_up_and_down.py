@@ -15,7 +15,8 @@ from services.kernel.errors import ConfigurationError, UserError
 from services.kernel.settings import DatabaseSettings
 from tests.schema import legacy
 from tests.schema.catalogue import snapshot
-from tests.schema.sessions import environment, session, value, wait_until
+from tests.schema.sessions import environment, session, value
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 

@@ -6,10 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from services.ingest.trackers.wire import (
-    EpochStats,
     Moment,
     Number,
-    ParticipantStatus,
+    Participant,
     Payload,
     Text,
     Texts,
@@ -265,24 +264,10 @@ def page(body: object, key: str) -> Page:
     return Page(items, pagination.next_key if pagination else None, pagination.total if pagination else None)
 
 
-class ChainParticipant(Payload):
+class ChainParticipant(Participant):
     """One of all participants. Its `weight` is -1 for nearly everybody and never used."""
 
-    index: Text = None
-    address: Text = None
-    status: ParticipantStatus = None
     validator_key: Text = None
-    current_epoch_stats: EpochStats | None = None
-
-    @property
-    def identifier(self) -> str | None:
-        """The wallet address."""
-        return wallet(self.index, self.address)
-
-    @property
-    def jobs(self) -> int | None:
-        """The inference count of the running epoch."""
-        return self.current_epoch_stats.inference_count if self.current_epoch_stats else None
 
 
 class _PubKey(Payload):

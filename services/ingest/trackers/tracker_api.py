@@ -12,9 +12,9 @@ from services.ingest.sources import MAX_CACHE_AGE
 from services.ingest.trackers.base import BaseUrls, Poll, every_failure, not_ahead
 from services.ingest.trackers.status import node_status
 from services.ingest.trackers.wire import (
-    EpochStats,
     Moment,
     Number,
+    Participant,
     ParticipantStatus,
     Payload,
     Text,
@@ -23,7 +23,6 @@ from services.ingest.trackers.wire import (
     each,
     read,
     rows,
-    wallet,
 )
 from services.kernel.errors import InvalidRecordError, Reason, SourceError
 from services.kernel.events import NodeReading
@@ -31,25 +30,13 @@ from services.kernel.events import NodeReading
 CURRENT = "/api/v1/inference/current"
 
 
-class _Participant(Payload):
-    index: Text = None
-    address: Text = None
+class _Participant(Participant):
     weight: Number = None
     models: Texts = ()
-    status: ParticipantStatus = None
     participant_status: ParticipantStatus = None
-    current_epoch_stats: EpochStats | None = None
     is_jailed: bool | None = None
     node_healthy: bool | None = None
     moniker: Text = None
-
-    @property
-    def identifier(self) -> str | None:
-        return wallet(self.index, self.address)
-
-    @property
-    def jobs(self) -> int | None:
-        return self.current_epoch_stats.inference_count if self.current_epoch_stats else None
 
 
 class _Reply(Payload):

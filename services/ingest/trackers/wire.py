@@ -93,6 +93,25 @@ class EpochStats(Payload):
     inference_count: Whole = None
 
 
+class Participant(Payload):
+    """What the chain and the trackers both say of a host, under the same names."""
+
+    index: Text = None
+    address: Text = None
+    status: ParticipantStatus = None
+    current_epoch_stats: EpochStats | None = None
+
+    @property
+    def identifier(self) -> str | None:
+        """The wallet address."""
+        return wallet(self.index, self.address)
+
+    @property
+    def jobs(self) -> int | None:
+        """The inference count of the running epoch."""
+        return self.current_epoch_stats.inference_count if self.current_epoch_stats else None
+
+
 def read(model: type[M], body: object, what: str) -> M:
     """The body as this model, or SourceError."""
     try:
