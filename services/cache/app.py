@@ -7,14 +7,14 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from services.cache.store import apply_readings, apply_source_status, refresh_uptime
-from services.kernel.app import faust_app, mount, serve_health
+from services.kernel.app import faust_app, mount, mount_consumers
 from services.kernel.consumer import BatchConsumer
 from services.kernel.database import Database
 from services.kernel.events import READINGS_TOPIC, SOURCE_STATUS_TOPIC, NodeReading, SourceStatus
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings
 from services.kernel.telemetry import ConsumerMetrics
-from services.kernel.transient import Fault, classify
+from services.kernel.transient import classify
 from services.kernel.wire import decoder_for
 
 UPTIME_REFRESH_SECONDS = 60
@@ -45,15 +45,15 @@ def create_app(
         handle=partial(apply_source_status, database),
         metrics=metrics.of(SOURCE_STATUS_TOPIC),
     )
-    mount(app, database, publisher, statuses, readings)
-    serve_health(app, registry, ready=lambda: readings.assigned and statuses.assigned)
+    mount(app, database, publisher)
+    mount_consumers(app, registry, consumer, statuses, readings)
 
     @app.timer(UPTIME_REFRESH_SECONDS)  # type: ignore[untyped-decorator]
     async def uptime() -> None:
         try:
             await refresh_uptime(database)
         except Exception as error:
-            if classify(error) is not Fault.TRANSIENT:
+            if not classify(error).passes:
                 raise
             structlog.get_logger(__name__).warning("uptime_refresh_postponed", error=repr(error))
 

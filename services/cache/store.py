@@ -13,9 +13,9 @@ from asyncpg import BitString, Record
 
 from services.cache.merge import Reduced, reduce_readings
 from services.cache.uptime import slot_bit, slot_bytes, slot_of
-from services.kernel.consumer import Applied
 from services.kernel.database import Connection, Database
 from services.kernel.events import NodeReading, SourceStatus
+from services.kernel.halving import Applied
 from services.kernel.nodes import node_ids
 
 # Last writer wins by rank = fetched_at + preference(source), ties by the greater source name. A row that earnings made

@@ -6,7 +6,7 @@ import faust
 from prometheus_client import CollectorRegistry
 
 from services.earnings.store import apply_reports
-from services.kernel.app import faust_app, mount, serve_health
+from services.kernel.app import faust_app, mount, mount_consumers
 from services.kernel.consumer import BatchConsumer
 from services.kernel.database import Database
 from services.kernel.events import EARNINGS_TOPIC, EarningsReport
@@ -36,6 +36,6 @@ def create_app(
         settings=consumer,
         metrics=metrics.of(EARNINGS_TOPIC),
     )
-    mount(app, database, publisher, reports)
-    serve_health(app, registry, ready=lambda: reports.assigned)
+    mount(app, database, publisher)
+    mount_consumers(app, registry, consumer, reports)
     return app

@@ -21,12 +21,12 @@ from services.earnings.ledger import (
     reduce_reports,
     version_of,
 )
-from services.kernel.consumer import Applied
 from services.kernel.database import Connection, Database
 from services.kernel.errors import ProjectionError
 from services.kernel.events import EarningsReport
+from services.kernel.halving import Applied
 from services.kernel.nodes import node_ids
-from services.kernel.transient import Fault, classify
+from services.kernel.transient import classify
 
 DEFAULT_ORDER: Final = 100
 """The place of a source that tracker_sources does not know: behind every one that it does (its column's default)."""
@@ -194,7 +194,7 @@ async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -
         try:
             await _project(connection, bases, _touched(ids, reduced, settlements, moved, moved_nodes))
         except Exception as error:
-            if classify(error) is Fault.TRANSIENT:
+            if classify(error).passes:
                 raise
             raise ProjectionError("earnings_history could not be derived from the ledger") from error
     return Applied(changed, len(reports) - changed)

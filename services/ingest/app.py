@@ -57,7 +57,7 @@ def create_app(
     decode = decoder_for(RefreshRequest)
     mount(app, publisher, _DutyService(duty))
     assigned = False
-    serve_health(app, CollectorRegistry(), ready=lambda: assigned)
+    serve_health(app, CollectorRegistry(), waits_for=lambda: None if assigned else "no partitions assigned yet")
 
     # An agent may lose a request when it fails: the next poll, or the next reconciliation, asks for the same.
     @app.agent(app.topic(REFRESH_TOPIC, key_serializer="raw", value_serializer="raw"))

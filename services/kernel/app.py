@@ -8,7 +8,9 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import faust
 from faust.web import Request, Response, View
@@ -16,8 +18,10 @@ from mode import Service
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from services.kernel.settings import KafkaSettings, ServiceSettings
+from services.kernel.consumer import BatchConsumer
+from services.kernel.settings import ConsumerSettings, KafkaSettings, ServiceSettings
 from services.kernel.telemetry import configure_logging
+from services.kernel.watchdog import Watchdog
 
 DEFAULT_METRICS_PORTS = {"ingest": 9100, "cache": 9101, "earnings": 9102}
 
@@ -63,8 +67,39 @@ def mount(app: faust.App, *parts: Service) -> None:
         app.service(part)  # type: ignore[arg-type]  # typed for classes, instances are taken as well
 
 
-def serve_health(app: faust.App, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
-    """Add the pages /metrics (Prometheus), /livez (the process answers) and /readyz (503 until `ready`)."""
+def mount_consumers(
+    app: faust.App, registry: CollectorRegistry, settings: ConsumerSettings, *consumers: BatchConsumer[Any]
+) -> None:
+    """Make batch consumers run with the app, under a watchdog and with health pages; they stop at the same time."""
+    watched: dict[str, Callable[[], int]] = {}
+    for consumer in consumers:
+        watched[f"polling of {consumer.topic}"] = partial(getattr, consumer, "fetch_beats")
+        watched[f"handling of {consumer.topic}"] = partial(getattr, consumer, "apply_beats")
+    mount(app, *consumers, Watchdog(watched, settings.stuck_after))
+
+    @app.on_before_shutdown.connect  # type: ignore[arg-type]  # its type forbids what its documentation shows
+    async def stop_together(_: faust.App, **__: object) -> None:
+        await asyncio.gather(*(consumer.stop() for consumer in consumers))
+
+    def waits_for() -> str | None:
+        for consumer in consumers:
+            if not consumer.assigned:
+                return f"{consumer.topic}: no partitions assigned yet"
+            for partition, hold in consumer.held.items():
+                return (
+                    f"{partition.topic}, partition {partition.partition} is held at offset {hold.offset} "
+                    f"({hold.reason}): see `minegnk consumer list`"
+                )
+        return None
+
+    serve_health(app, registry, waits_for)
+
+
+def serve_health(app: faust.App, registry: CollectorRegistry, waits_for: Callable[[], str | None]) -> None:
+    """Add the pages /metrics (Prometheus), /livez (the process answers) and /readyz (503 while it waits for something).
+
+    A process that is not ready lives: restarting it would not help.
+    """
 
     @app.page("/metrics")
     async def metrics(self: View, request: Request) -> Response:
@@ -76,9 +111,10 @@ def serve_health(app: faust.App, registry: CollectorRegistry, ready: Callable[[]
 
     @app.page("/readyz")
     async def readyz(self: View, request: Request) -> Response:
-        if ready():
+        reason = waits_for()
+        if reason is None:
             return self.json({"status": "ready"})
-        return self.json({"status": "starting"}, status=503)
+        return self.json({"status": "waiting", "for": reason}, status=503)
 
 
 def run(create_app: Callable[[], faust.App], service: ServiceSettings) -> None:

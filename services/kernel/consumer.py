@@ -5,17 +5,19 @@
 Two loops run side by side: one polls and decodes the next batch while the other waits for the database. What goes
 wrong ends in one of three ways (`transient.classify`): what passes by itself is retried in place while polling goes on
 with paused partitions; what a record is to blame for goes to the dead letters; anything else stops the service. Offsets
-are committed explicitly, {partition: last handled + 1}, and only by the generation that polled them, so a record is
-repeated after a fault, never skipped; that handlers are merges makes the repetition harmless.
+are committed explicitly, {partition: last handled + 1}, and only of partitions that were held since the poll, so a
+record is repeated after a fault, never skipped; that handlers are merges makes the repetition harmless. A partition
+with too many invalid records is held (`holds`); a third loop looks whether an operator lets it go on.
 """
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -31,9 +33,12 @@ from aiokafka.errors import (
 )
 from mode import Service
 
+from services.kernel import holds
 from services.kernel.dead_letters import DeadLetter, RecordSender, send_letters
 from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import E
+from services.kernel.halving import Applied, apply_by_halves
+from services.kernel.holds import Hold, InvalidLimit
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.telemetry import TopicMetrics
 from services.kernel.transient import Fault, classify
@@ -42,7 +47,11 @@ from services.kernel.wire import WireRecord
 T = TypeVar("T")
 
 _POLL_MS = 500
-_STOP_SECONDS = 8.0
+_TEND_SECONDS = 2.0
+_HANDLE_SECONDS = 90.0  # of one attempt; each statement of it has its own, shorter limit
+_COMMIT_SECONDS = 10.0  # aiokafka itself would try for ever
+_STOP_SECONDS = 6.0
+_LEAVE_SECONDS = 1.5
 _LOST_PARTITIONS = (
     CommitFailedError,
     IllegalGenerationError,
@@ -52,18 +61,11 @@ _LOST_PARTITIONS = (
 )
 
 
-class Applied(NamedTuple):
-    """What a handler did with a batch: events that changed rows, and events that newer ones (or repeats) superseded."""
-
-    changed: int
-    superseded: int
-
-
 @dataclass(slots=True)
 class _Batch(Generic[E]):
-    """Polled records, decoded, of one assignment's generation."""
+    """Records of one poll, decoded."""
 
-    generation: int
+    poll: int
     oldest_ms: int
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
     events: list[E] = field(default_factory=list)
@@ -73,8 +75,21 @@ class _Batch(Generic[E]):
     def __len__(self) -> int:
         return len(self.events) + len(self.letters)
 
+    def without(self, partitions: set[TopicPartition]) -> "_Batch[E]":
+        """The batch without what came from these partitions."""
+        numbers = {partition.partition for partition in partitions}
+        kept = [at for at, record in enumerate(self.records) if record.partition not in numbers]
+        return _Batch(
+            self.poll,
+            self.oldest_ms,
+            {partition: offset for partition, offset in self.offsets.items() if partition not in partitions},
+            [self.events[at] for at in kept],
+            [self.records[at] for at in kept],
+            [dead for dead in self.letters if dead.record.partition not in numbers],
+        )
 
-class _RevokedError(Exception):
+
+class _LeftError(Exception):
     """The batch's partitions belong to somebody else, or the service stops: leave it, uncommitted."""
 
 
@@ -99,7 +114,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._topic = topic
+        self.topic = topic
         self._group = group
         self._decode: Callable[[WireRecord], E] = decode
         self._handle: Callable[[Sequence[E]], Awaitable[Applied]] = handle
@@ -107,17 +122,24 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         self._kafka = kafka
         self._settings = settings
         self._metrics = metrics
-        self._generation = 0
+        self._polls = 0
+        # The first poll whose records of a partition still count: earlier ones were disowned by a revocation or a hold.
+        self._first_poll: dict[TopicPartition, int] = {}
+        self._limit = InvalidLimit(settings.invalid_limit, settings.invalid_window)
+        self._handled: dict[TopicPartition, int] = {}  # the next offset to handle, once something was
         self._ready: asyncio.Queue[_Batch[E]] = asyncio.Queue(maxsize=1)
         self._stopping = asyncio.Event()
-        self._applying: asyncio.Task[None] | None = None
-        self._fetching: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None]
+        self._working: list[asyncio.Task[None]] = []
         self._consumer: AIOKafkaConsumer
         self._log = structlog.get_logger(__name__).bind(topic=topic)
         self.assigned = False  # whether a first assignment has come: the service is ready
+        self.held: dict[TopicPartition, Hold] = {}  # partitions above the limit on invalid records
+        self.fetch_beats = 0  # move while the polling loop lives
+        self.apply_beats = 0  # move while the handling loop makes progress, or tries to
 
     async def on_start(self) -> None:
-        """Join the group and start both loops."""
+        """Join the group and start the loops."""
         session = self._kafka.session_timeout
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=self._kafka.bootstrap_servers,
@@ -131,30 +153,40 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             max_partition_fetch_bytes=4 * 1024 * 1024,
             fetch_max_wait_ms=100,
         )
-        self._consumer.subscribe([self._topic], listener=self)
+        self._consumer.subscribe([self.topic], listener=self)
         await self._consumer.start()
-        self._fetching = asyncio.create_task(self._crash_on_error(self._fetch()), name=f"fetch {self._topic}")
-        self._applying = asyncio.create_task(self._crash_on_error(self._apply()), name=f"apply {self._topic}")
+        self._tending, *self._working = [
+            asyncio.create_task(self._crash_on_error(loop()), name=f"{loop.__name__} {self.topic}")
+            for loop in (self._tend, self._fetch, self._apply)
+        ]
 
     async def on_stop(self) -> None:
         """Let the batch in hand finish and be committed, then leave the group."""
         self._stopping.set()
-        tasks = [task for task in (self._applying, self._fetching) if task is not None]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        if self._working:
+            self._tending.cancel()
+            _, late = await asyncio.wait(self._working, timeout=_STOP_SECONDS)
             for task in late:  # the database does not answer: the transaction is rolled back, the offsets stay
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-            await self._consumer.stop()
+            await asyncio.gather(self._tending, *late, return_exceptions=True)
+            try:
+                await asyncio.wait_for(self._consumer.stop(), _LEAVE_SECONDS)
+            except TimeoutError:  # Kafka does not answer: the session's time-out frees the partitions
+                self._log.warning("left_without_goodbye")
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Disown what was polled: whoever gets the partitions reads them again from the committed offsets."""
-        self._generation += 1
-        self._metrics.forget_lag()
+        for partition in revoked:
+            # A poll that is under way returns after this, and with records of the assignment that then holds.
+            self._first_poll[partition] = self._polls + 1
+            self._limit.forget(partition)
+            self.held.pop(partition, None)
+            self._handled.pop(partition, None)
+        self._metrics.forget_partitions()
         self._log.info("partitions_revoked", partitions=sorted(tp.partition for tp in revoked))
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Note the new assignment. Only a revocation ends a generation: records polled from here on are this one's."""
+        """Note the new assignment. Only a revocation disowns: records polled from here on are this assignment's."""
         self.assigned = True
         self._log.info("partitions_assigned", partitions=sorted(tp.partition for tp in assigned))
 
@@ -173,11 +205,8 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             with self._metrics.stage("poll"):
                 polled = await self._poll(self._settings.max_batch)
             if polled:
-                # Read after the poll: getmany returns what it drains without a pause in between, so these records
-                # belong to the assignment that holds now. Each new assignment starts at the committed offsets again.
-                generation = self._generation
                 with self._metrics.stage("decode"):
-                    batch = self._decoded(generation, polled)
+                    batch = self._decoded(polled)
                 await self._hand_over(batch)
 
     async def _poll(self, max_records: int | None) -> dict[TopicPartition, list[ConsumerRecord]]:
@@ -192,16 +221,21 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         except OffsetOutOfRangeError:
             raise  # records were deleted before they were handled: an alarm, not a skip
         except KafkaError as error:
-            if classify(error) is not Fault.TRANSIENT:
+            if not classify(error).passes:
                 raise
             self._log.warning("poll_failed", error=repr(error))
             self._metrics.retry("poll")
             await self._pause(self._settings.retry_first.total_seconds())
             return {}
+        finally:
+            self.fetch_beats += 1
+            # Counted after the poll: getmany returns what it drains without a pause in between, so these records
+            # belong to the assignment that holds now. Each new assignment starts at the committed offsets again.
+            self._polls += 1
         return polled
 
-    def _decoded(self, generation: int, polled: dict[TopicPartition, list[ConsumerRecord]]) -> _Batch[E]:
-        batch: _Batch[E] = _Batch(generation, min(records[0].timestamp for records in polled.values()))
+    def _decoded(self, polled: dict[TopicPartition, list[ConsumerRecord]]) -> _Batch[E]:
+        batch: _Batch[E] = _Batch(self._polls, min(records[0].timestamp for records in polled.values()))
         decode, events, kept = self._decode, batch.events, batch.records
         for partition, records in polled.items():
             batch.offsets[partition] = records[-1].offset + 1
@@ -227,29 +261,37 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                     self._consumer.seek(partition, records[0].offset)
         finally:
             waiting.cancel()
-            self._consumer.resume(*self._consumer.paused())
+            self._consumer.resume(*(self._consumer.paused() - self.held.keys()))
 
     # Handling.
 
     async def _apply(self) -> None:
         while not self._stopping.is_set():
+            self.apply_beats += 1
             try:
                 batch = await asyncio.wait_for(self._ready.get(), timeout=_POLL_MS / 1000)
             except TimeoutError:
                 continue
+            if disowned := self._disowned(batch):
+                batch = batch.without(disowned)
             try:
                 await self._apply_batch(batch)
-            except _RevokedError:
+            except _LeftError:
                 self._log.info("batch_left_uncommitted", records=len(batch))
 
     async def _apply_batch(self, batch: _Batch[E]) -> None:
+        if not batch.offsets:
+            return
         with self._metrics.stage("handle"):
-            applied = await self._handled(batch, batch.events, batch.records)
-        if batch.letters:
-            with self._metrics.stage("dead_letters"):
+            applied, refused = await apply_by_halves(batch.events, lambda events: self._handle_some(batch, events))
+            for place, error in refused:
+                batch.letters.append(DeadLetter(batch.records[place], Reason.REFUSED_BY_DATABASE, error))
+        with self._metrics.stage("dead_letters"):
+            over = await self._judge(batch)
+            if batch.letters:
                 await self._retrying(batch, "dead_letters", lambda: send_letters(self._dead_letters, batch.letters))
         with self._metrics.stage("commit"):
-            await self._retrying(batch, "commit", lambda: self._commit(batch))
+            await self._retrying(batch, "commit", lambda: self._commit(batch.offsets, over))
         self._metrics.batch(len(batch), time.time() - batch.oldest_ms / 1000)
         self._metrics.outcome("applied", applied.changed)
         self._metrics.outcome("superseded", applied.superseded)
@@ -263,57 +305,146 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 reason=dead.reason,
                 error=dead.error,
             )
-        for partition, offset in batch.offsets.items():
-            self._metrics.lag(partition.partition, max(0, (self._consumer.highwater(partition) or offset) - offset))
 
-    async def _handled(self, batch: _Batch[E], events: Sequence[E], records: Sequence[ConsumerRecord]) -> Applied:
-        """Handle the events; those that the database refuses are found by halving and become dead letters."""
-        if not events:
-            return Applied(0, 0)
-        try:
-            return await self._retrying(batch, "handle", lambda: self._handle(events))
-        except Exception as error:
-            if classify(error) is not Fault.REFUSED:
-                raise
-            if len(events) == 1:
-                batch.letters.append(DeadLetter(records[0], Reason.REFUSED_BY_DATABASE, str(error)))
-                return Applied(0, 0)
-        middle = len(events) // 2
-        first = await self._handled(batch, events[:middle], records[:middle])
-        second = await self._handled(batch, events[middle:], records[middle:])
-        return Applied(first.changed + second.changed, first.superseded + second.superseded)
+    async def _handle_some(self, batch: _Batch[E], events: Sequence[E]) -> Applied:
+        async def attempt() -> Applied:
+            async with asyncio.timeout(_HANDLE_SECONDS):
+                return await self._handle(events)
 
-    async def _commit(self, batch: _Batch[E]) -> None:
+        return await self._retrying(batch, "handle", attempt, divisible=len(events) > 1)
+
+    async def _commit(self, offsets: dict[TopicPartition, int], over: dict[TopicPartition, Hold]) -> None:
+        noted = {p: (offset, self._limit.note(p, over.get(p))) for p, offset in offsets.items()}
         try:
-            await self._consumer.commit(batch.offsets)
+            async with asyncio.timeout(_COMMIT_SECONDS):
+                await self._consumer.commit(noted)
         except _LOST_PARTITIONS as error:
             self._log.info("commit_refused", error=repr(error))
-            raise _RevokedError from None
+            raise _LeftError from None
+        self._handled.update(offsets)
+        for partition, hold in over.items():
+            self._hold(partition, hold)
 
-    async def _retrying(self, batch: _Batch[E], stage: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Attempt until it succeeds, pausing longer each time; leave a batch whose partitions were revoked."""
+    async def _retrying(
+        self, batch: _Batch[E], stage: str, attempt: Callable[[], Awaitable[T]], *, divisible: bool = False
+    ) -> T:
+        """Attempt until it succeeds, pausing longer each time; leave a batch whose partitions were revoked.
+
+        What is divisible is not retried after a time limit: less of it at once may do.
+        """
         pause = self._settings.retry_first.total_seconds()
         while True:
-            self._check_owned(batch)
+            if self._disowned(batch):  # all of its partitions: the group's protocol is an eager one
+                raise _LeftError
             try:
                 result = await attempt()
             except Exception as error:
-                if isinstance(error, _RevokedError) or classify(error) is not Fault.TRANSIENT:
+                fault = classify(error)
+                if isinstance(error, _LeftError) or not fault.passes or (divisible and fault is Fault.SLOW):
                     raise
                 self._log.warning("retrying", stage=stage, records=len(batch), pause_seconds=pause, error=repr(error))
                 self._metrics.retry(stage)
                 await self._pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, self._settings.retry_cap.total_seconds())
                 if self._stopping.is_set():
-                    raise _RevokedError from None
+                    raise _LeftError from None
             else:
                 return result
+            finally:
+                self.apply_beats += 1
 
-    def _check_owned(self, batch: _Batch[E]) -> None:
-        if batch.generation != self._generation:
-            raise _RevokedError
+    def _disowned(self, batch: _Batch[E]) -> set[TopicPartition]:
+        """The batch's partitions that were revoked or held after it was polled."""
+        return {partition for partition in batch.offsets if batch.poll < self._first_poll.get(partition, 0)}
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not through a stop."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), timeout=seconds)
+
+    # The limit on invalid records.
+
+    async def _judge(self, batch: _Batch[E]) -> dict[TopicPartition, Hold]:
+        """Cut the batch's letters and offsets before each partition's first record above the limit; returns these.
+
+        Good records behind the cut may have been applied. They will be again: a merge.
+        """
+        if unknown := self._limit.unknown(batch.offsets):
+            await self._retrying(batch, "recall", lambda: self._recall(unknown))
+        batch.letters, over = self._limit.judge(batch.letters)
+        batch.offsets.update((partition, hold.offset) for partition, hold in over.items())
+        return over
+
+    async def _recall(self, partitions: Sequence[TopicPartition]) -> None:
+        """Take up the counts that stand beside the committed offsets."""
+        for partition, held in (await holds.committed(self._kafka, self._group, partitions)).items():
+            self._limit.recall(partition, held.note)
+
+    def _hold(self, partition: TopicPartition, hold: Hold) -> None:
+        if partition not in self._consumer.assignment():
+            return  # revoked while its offset was committed: whoever has it now holds it
+        self.held[partition] = hold
+        self._first_poll[partition] = sys.maxsize
+        self._consumer.pause(partition)
+        self._metrics.held(partition.partition, held=True)
+        self._log.critical(
+            "partition_held",
+            partition=partition.partition,
+            offset=hold.offset,
+            reason=hold.reason,
+            error=hold.error,
+            limit=self._settings.invalid_limit,
+            window_seconds=self._settings.invalid_window.total_seconds(),
+            action="mend the producer, then run `minegnk consumer resume`",
+        )
+
+    # Tending: lag, and what an operator says about held partitions.
+
+    async def _tend(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                async with asyncio.timeout(_COMMIT_SECONDS):
+                    if self.held:
+                        await self._release()
+                    await self._measure_lag()
+            except (KafkaError, OSError, TimeoutError) as error:
+                self._log.warning("tending_postponed", error=repr(error))
+            await self._pause(_TEND_SECONDS)
+
+    async def _release(self) -> None:
+        """Let held partitions go on that an operator has spoken for."""
+        found = await holds.permits(self._kafka, self._group, list(self.held))
+        for partition, permits in found.items():
+            hold = self.held.get(partition)  # it may have been revoked meanwhile
+            if hold is None or max(permits) <= hold.offset:
+                continue
+            go_on = max(hold.offset, permits.skip_until)
+            if go_on > hold.offset:
+                with suppress(_LeftError):
+                    await self._commit({partition: go_on}, {})
+            if self.held.pop(partition, None) is None:
+                continue
+            self._limit.go_on(partition, permits.go_on_until)
+            self._first_poll[partition] = self._polls + 1
+            self._consumer.seek(partition, go_on)
+            self._consumer.resume(partition)
+            self._metrics.held(partition.partition, held=False)
+            self._log.warning(
+                "partition_resumed",
+                partition=partition.partition,
+                offset=hold.offset,
+                skipped_until=go_on,
+                invalid_allowed_until=permits.go_on_until,
+            )
+
+    async def _measure_lag(self) -> None:
+        assignment = self._consumer.assignment()
+        ends = await self._consumer.end_offsets(assignment) if assignment else {}
+        for partition, end in ends.items():
+            next_offset = self._handled.get(partition)
+            if next_offset is None:
+                next_offset = await self._consumer.committed(partition)
+            if next_offset is None:
+                next_offset = (await self._consumer.beginning_offsets([partition]))[partition]
+            if partition in self._consumer.assignment():
+                self._metrics.lag(partition.partition, max(0, end - next_offset))

@@ -64,11 +64,11 @@ class Database(Service):
                     **connect_arguments(self._settings),
                     min_size=0,
                     max_size=self._size,
-                    command_timeout=60,
+                    command_timeout=35,
                     server_settings={
                         "application_name": self._application,
                         "timezone": "UTC",
-                        "statement_timeout": "50s",
+                        "statement_timeout": "30s",
                         "idle_in_transaction_session_timeout": "60s",
                     },
                     init=self._take_role,

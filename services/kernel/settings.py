@@ -55,6 +55,19 @@ class ConsumerSettings(BaseSettings):
     )
     retry_first: Seconds = Field(timedelta(milliseconds=200), description="pause before a batch's first retry, seconds")
     retry_cap: Seconds = Field(timedelta(seconds=10), description="longest pause between retries, seconds")
+    invalid_limit: int = Field(
+        100, ge=0, description="invalid records of a partition within the window above which it is held; 0: no limit"
+    )
+    invalid_window: Seconds = Field(
+        timedelta(minutes=10),
+        ge=timedelta(seconds=60),
+        description="the window of the limit on invalid records, seconds",
+    )
+    stuck_after: Seconds = Field(
+        timedelta(minutes=5),
+        ge=timedelta(seconds=1),
+        description="seconds without any progress or attempt after which a process dumps its stacks and ends",
+    )
 
 
 class ServiceSettings(BaseSettings):

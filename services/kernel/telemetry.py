@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
 
 import structlog
@@ -80,6 +80,12 @@ class ConsumerMetrics:
             ["topic", "partition"],
             registry=registry,
         )
+        self.held = Gauge(
+            "minegnk_consumer_held",
+            "1 for a partition that is held for too many invalid records, until an operator lets it go on.",
+            ["topic", "partition"],
+            registry=registry,
+        )
         self.batch = Histogram(
             "minegnk_consumer_batch_records", "Records in a batch.", ["topic"], buckets=BATCH_BUCKETS, registry=registry
         )
@@ -135,8 +141,15 @@ class TopicMetrics:
         self._partitions.add(str(partition))
         self._metrics.lag.labels(self._topic, str(partition)).set(records)
 
-    def forget_lag(self) -> None:
-        """Drop the lag of partitions that may go to another worker."""
+    def held(self, partition: int, *, held: bool) -> None:
+        """Set whether a partition is held."""
+        self._partitions.add(str(partition))
+        self._metrics.held.labels(self._topic, str(partition)).set(int(held))
+
+    def forget_partitions(self) -> None:
+        """Drop what was said of partitions that may go to another worker."""
         for partition in self._partitions:
-            self._metrics.lag.remove(self._topic, partition)
+            for gauge in (self._metrics.lag, self._metrics.held):
+                with suppress(KeyError):  # not every partition has been held
+                    gauge.remove(self._topic, partition)
         self._partitions.clear()

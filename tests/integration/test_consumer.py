@@ -13,8 +13,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client import CollectorRegistry
 
-from services.kernel.consumer import Applied, BatchConsumer
+from services.kernel.consumer import BatchConsumer
 from services.kernel.events import NodeReading
+from services.kernel.halving import Applied
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.telemetry import ConsumerMetrics
@@ -34,17 +35,17 @@ Handle = Callable[[Sequence[NodeReading]], Awaitable[Applied]]
 class Observed(BatchConsumer[NodeReading]):
     """A batch consumer that notes its assignments and revocations."""
 
-    held: frozenset[int] = frozenset()
+    owned: frozenset[int] = frozenset()
     revocations = 0
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self.held = frozenset()
+        self.owned = frozenset()
         self.revocations += bool(revoked)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         await super().on_partitions_assigned(assigned)
-        self.held = frozenset(partition.partition for partition in assigned)
+        self.owned = frozenset(partition.partition for partition in assigned)
 
 
 class Stream:
@@ -237,7 +238,7 @@ async def test_two_consumers_share_the_partitions_and_one_that_leaves_hands_over
     one, other = stream.consumer(handled), stream.consumer(handled)
 
     async def shared() -> bool:
-        return len(one.held) == len(other.held) == PARTITIONS / 2 and one.held.isdisjoint(other.held)
+        return len(one.owned) == len(other.owned) == PARTITIONS / 2 and one.owned.isdisjoint(other.owned)
 
     async with running(one, other):
         await until(shared, "each has half of the partitions")

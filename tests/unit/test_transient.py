@@ -1,3 +1,5 @@
+import errno
+
 import asyncpg
 import pytest
 from aiokafka.errors import CorruptRecordException, KafkaConnectionError, UnsupportedCodecError
@@ -16,7 +18,6 @@ from services.kernel.transient import Fault, classify
         asyncpg.CannotConnectNowError("x"),
         asyncpg.DiskFullError("x"),
         asyncpg.TooManyConnectionsError("x"),
-        asyncpg.QueryCanceledError("x"),
         asyncpg.LockNotAvailableError("x"),
         asyncpg.ConnectionDoesNotExistError("x"),
         asyncpg.ForeignKeyViolationError("x"),
@@ -26,11 +27,18 @@ from services.kernel.transient import Fault, classify
         asyncpg.InterfaceError("connection is closed"),
         KafkaConnectionError("x"),
         ConnectionResetError(),
-        TimeoutError(),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
     ],
 )
 def test_what_passes_by_itself_is_retried(error: Exception) -> None:
     assert classify(error) is Fault.TRANSIENT
+    assert classify(error).passes
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), asyncpg.QueryCanceledError("x")])
+def test_a_time_limit_is_retried_with_less_at_once(error: Exception) -> None:
+    assert classify(error) is Fault.SLOW
+    assert classify(error).passes
 
 
 @pytest.mark.parametrize(
@@ -45,6 +53,7 @@ def test_what_passes_by_itself_is_retried(error: Exception) -> None:
 )
 def test_what_the_database_refuses_is_a_records_fault(error: Exception) -> None:
     assert classify(error) is Fault.REFUSED
+    assert not classify(error).passes
 
 
 @pytest.mark.parametrize(
