@@ -29,6 +29,7 @@ EarningsKind = Literal["epoch", "day", "total"]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)  # in the last hours of that year a time with an offset has no UTC
 _INT4_MAX = 2**31 - 1
 _INT8_MAX = 2**63 - 1
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,49}", re.ASCII)
@@ -231,8 +232,8 @@ def _check_source(source: str) -> None:
 def _check_time(field: str, value: datetime) -> None:
     if value.utcoffset() is None:
         raise InvalidRecordError(Reason.INVALID_FIELD, f"{field} has no time zone")
-    if value < _EARLIEST:
-        raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is before the year 2000")
+    if not _EARLIEST <= value < _LATEST:
+        raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is not within the years 2000 to 9998")
 
 
 def _check_integer(field: str, value: int | None, limit: int) -> None:

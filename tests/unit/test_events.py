@@ -144,6 +144,16 @@ def test_the_future_is_judged_by_the_records_own_time() -> None:
         decoder_for(NodeReading)(old)
 
 
+@pytest.mark.parametrize(
+    "observed_at", ["9999-12-31T23:59:59-23:59", "9999-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59"]
+)
+def test_a_time_without_a_utc_is_refused_whatever_the_records_own_time_is(observed_at: str) -> None:
+    record = Record(json.dumps(reading(observed_at=observed_at)).encode(), timestamp=10**18)
+    with pytest.raises(InvalidRecordError) as caught:
+        decoder_for(NodeReading)(record)
+    assert caught.value.reason == Reason.OUT_OF_RANGE
+
+
 def test_numbers_are_rounded_into_their_columns_half_away_from_zero() -> None:
     event = decode_reading(reading(voting_weight="1.000000005", tokens_per_sec="2.345"))
     assert event.voting_weight == Decimal("1.00000001")
