@@ -32,6 +32,9 @@ class KafkaPublisher(Service):
             linger_ms=5,
             max_batch_size=262_144,
             compression_type=self._compression,
+            # The producer insists on a value or a key, and looks before it serializes: `send` hands it a tuple of one.
+            # A record with neither, which other producers do send, must fit into the dead letters.
+            value_serializer=lambda wrapped: wrapped[0],
             # Counted before compression; the broker's own limit is the topic's.
             max_request_size=64 * RECORD_LIMIT_BYTES if self._compression else 2 * RECORD_LIMIT_BYTES,
         )
@@ -53,7 +56,7 @@ class KafkaPublisher(Service):
         assert self._producer is not None, "it is set before the event"
         deliveries = [
             await self._producer.send(
-                record.topic, value=record.value, key=record.key, headers=record.headers, partition=partition
+                record.topic, value=(record.value,), key=record.key, headers=record.headers, partition=partition
             )
             for record in records
         ]
