@@ -126,11 +126,10 @@ WHERE node_id = ANY($1::uuid[])
 DATES_OF_NODES: Final = "SELECT node_id, date FROM earnings_history WHERE node_id = ANY($1::uuid[])"
 SOURCE_ORDER: Final = "SELECT name, earnings_order FROM tracker_sources"
 
-# ngonka become GNK here and once: PostgreSQL's numeric rounding, half away from zero. (Multiplied, since a quotient is
-# cut to 16 digits before it is rounded.) A date without an amount lost its basis.
+# ngonka become GNK once, after summing (gnk_of_ngonka). A date without an amount lost its basis.
 WRITE_HISTORY: Final = """
 WITH desired AS (
-    SELECT node_id, date, round(amount_ngonka * 0.000000001, 8) AS earnings_gnk, left(source, 50) AS source
+    SELECT node_id, date, gnk_of_ngonka(amount_ngonka) AS earnings_gnk, left(source, 50) AS source
     FROM unnest($1::uuid[], $2::date[], $3::numeric[], $4::text[]) AS day (node_id, date, amount_ngonka, source)
 ), gone AS (
     DELETE FROM earnings_history AS held USING desired
@@ -167,7 +166,7 @@ WITH touched AS (
     ORDER BY node_id, date DESC
 ), totals AS (
     SELECT node_id, newest.earnings_gnk AS earnings_day,
-        round(greatest(summed.amount_ngonka, counted.amount_ngonka) * 0.000000001, 8) AS earnings_total
+        gnk_of_ngonka(greatest(summed.amount_ngonka, counted.amount_ngonka)) AS earnings_total
     FROM touched LEFT JOIN newest USING (node_id) LEFT JOIN summed USING (node_id) LEFT JOIN counted USING (node_id)
 )
 INSERT INTO node_stats_cache AS held (node_id, earnings_day, earnings_total, fetched_at)

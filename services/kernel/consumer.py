@@ -12,7 +12,6 @@ with too many invalid records is held (`holds`); a third loop looks whether an o
 
 import asyncio
 import random
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -20,13 +19,12 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
     IllegalStateError,
     KafkaError,
-    NoOffsetForPartitionError,
     OffsetOutOfRangeError,
     RebalanceInProgressError,
     UnknownMemberIdError,
@@ -39,6 +37,7 @@ from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import E
 from services.kernel.halving import Applied, apply_by_halves
 from services.kernel.holds import Hold, InvalidLimit
+from services.kernel.polling import Polling, Records
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.telemetry import TopicMetrics
 from services.kernel.transient import Fault, classify
@@ -46,7 +45,7 @@ from services.kernel.wire import WireRecord
 
 T = TypeVar("T")
 
-_POLL_MS = 500
+_IDLE_SECONDS = 0.5
 _TEND_SECONDS = 2.0
 _HANDLE_SECONDS = 90.0  # of one attempt; each statement of it has its own, shorter limit
 _COMMIT_SECONDS = 10.0  # aiokafka itself would try for ever
@@ -122,16 +121,13 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         self._kafka = kafka
         self._settings = settings
         self._metrics = metrics
-        self._polls = 0
-        # The first poll whose records of a partition still count: earlier ones were disowned by a revocation or a hold.
-        self._first_poll: dict[TopicPartition, int] = {}
         self._limit = InvalidLimit(settings.invalid_limit, settings.invalid_window)
         self._handled: dict[TopicPartition, int] = {}  # the next offset to handle, once something was
         self._ready: asyncio.Queue[_Batch[E]] = asyncio.Queue(maxsize=1)
         self._stopping = asyncio.Event()
         self._tending: asyncio.Task[None]
         self._working: list[asyncio.Task[None]] = []
-        self._consumer: AIOKafkaConsumer
+        self._polling: Polling
         self._log = structlog.get_logger(__name__).bind(topic=topic)
         self.assigned = False  # whether a first assignment has come: the service is ready
         self.held: dict[TopicPartition, Hold] = {}  # partitions above the limit on invalid records
@@ -140,21 +136,8 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
 
     async def on_start(self) -> None:
         """Join the group and start the loops."""
-        session = self._kafka.session_timeout
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._kafka.bootstrap_servers,
-            group_id=self._group,
-            enable_auto_commit=False,
-            # A first start reads from the beginning (see _poll); an offset out of range stops with an alarm.
-            auto_offset_reset="none",
-            session_timeout_ms=int(session.total_seconds() * 1000),
-            heartbeat_interval_ms=int(session.total_seconds() * 1000 / 4),
-            max_poll_interval_ms=int(self._settings.max_poll_interval.total_seconds() * 1000),
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-            fetch_max_wait_ms=100,
-        )
-        self._consumer.subscribe([self.topic], listener=self)
-        await self._consumer.start()
+        self._polling = Polling(self.topic, self._group, self._kafka, self._settings, listener=self)
+        await self._polling.start()
         self._tending, *self._working = [
             asyncio.create_task(self._crash_on_error(loop()), name=f"{loop.__name__} {self.topic}")
             for loop in (self._tend, self._fetch, self._apply)
@@ -170,15 +153,14 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 task.cancel()
             await asyncio.gather(self._tending, *late, return_exceptions=True)
             try:
-                await asyncio.wait_for(self._consumer.stop(), _LEAVE_SECONDS)
+                await asyncio.wait_for(self._polling.stop(), _LEAVE_SECONDS)
             except TimeoutError:  # Kafka does not answer: the session's time-out frees the partitions
                 self._log.warning("left_without_goodbye")
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Disown what was polled: whoever gets the partitions reads them again from the committed offsets."""
+        self._polling.disown(revoked)
         for partition in revoked:
-            # A poll that is under way returns after this, and with records of the assignment that then holds.
-            self._first_poll[partition] = self._polls + 1
             self._limit.forget(partition)
             self.held.pop(partition, None)
             self._handled.pop(partition, None)
@@ -202,40 +184,40 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
 
     async def _fetch(self) -> None:
         while not self._stopping.is_set():
-            with self._metrics.stage("poll"):
-                polled = await self._poll(self._settings.max_batch)
-            if polled:
-                with self._metrics.stage("decode"):
-                    batch = self._decoded(polled)
-                await self._hand_over(batch)
-
-    async def _poll(self, max_records: int | None) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """Poll once. A partition that this group never committed is read from its beginning."""
-        try:
-            polled: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(
-                timeout_ms=_POLL_MS, max_records=max_records
-            )
-        except NoOffsetForPartitionError as error:
-            await self._consumer.seek_to_beginning(*error.args)
-            return {}
-        except OffsetOutOfRangeError:
-            raise  # records were deleted before they were handled: an alarm, not a skip
-        except KafkaError as error:
-            if not classify(error).passes:
-                raise
-            self._log.warning("poll_failed", error=repr(error))
-            self._metrics.retry("poll")
-            await self._pause(self._settings.retry_first.total_seconds())
-            return {}
-        finally:
+            try:
+                with self._metrics.stage("poll"):
+                    batch = await self._poll()
+            except OffsetOutOfRangeError:
+                raise  # records were deleted before they were handled: an alarm, not a skip
+            except KafkaError as error:
+                if not classify(error).passes:
+                    raise
+                self._log.warning("poll_failed", error=repr(error))
+                self._metrics.retry("poll")
+                await self._pause(self._settings.retry_first.total_seconds())
+            else:
+                if batch is not None:
+                    await self._hand_over(batch)
             self.fetch_beats += 1
-            # Counted after the poll: getmany returns what it drains without a pause in between, so these records
-            # belong to the assignment that holds now. Each new assignment starts at the committed offsets again.
-            self._polls += 1
-        return polled
 
-    def _decoded(self, polled: dict[TopicPartition, list[ConsumerRecord]]) -> _Batch[E]:
-        batch: _Batch[E] = _Batch(self._polls, min(records[0].timestamp for records in polled.values()))
+    async def _poll(self) -> _Batch[E] | None:
+        try:
+            records = await self._polling.poll()
+        except UnicodeDecodeError as error:
+            unreadable = await self._polling.unreadable()
+            if unreadable is None:
+                return None
+            partition = TopicPartition(unreadable.topic, unreadable.partition)
+            letter = DeadLetter(
+                unreadable, Reason.UNDECODABLE, f"the record cannot be read: {error}", content_known=False
+            )
+            offsets = {partition: unreadable.offset + 1}
+            return _Batch(self._polling.number, unreadable.timestamp, offsets, letters=[letter])
+        with self._metrics.stage("decode"):
+            return self._decoded(records) if records else None
+
+    def _decoded(self, polled: Records) -> _Batch[E]:
+        batch: _Batch[E] = _Batch(self._polling.number, min(records[0].timestamp for records in polled.values()))
         decode, events, kept = self._decode, batch.events, batch.records
         for partition, records in polled.items():
             batch.offsets[partition] = records[-1].offset + 1
@@ -255,13 +237,12 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 await asyncio.wait({waiting}, timeout=1.0)
                 if waiting.done():
                     break
-                self._consumer.pause(*self._consumer.assignment())
-                for partition, records in (await self._poll(1)).items():
-                    # Assigned after the pause: give the records back by moving the position to them again.
-                    self._consumer.seek(partition, records[0].offset)
+                with suppress(KafkaError):  # it will be told again in a moment
+                    await self._polling.poll_nothing()
+                self.fetch_beats += 1
         finally:
             waiting.cancel()
-            self._consumer.resume(*(self._consumer.paused() - self.held.keys()))
+            self._polling.read_on()
 
     # Handling.
 
@@ -269,10 +250,10 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         while not self._stopping.is_set():
             self.apply_beats += 1
             try:
-                batch = await asyncio.wait_for(self._ready.get(), timeout=_POLL_MS / 1000)
+                batch = await asyncio.wait_for(self._ready.get(), timeout=_IDLE_SECONDS)
             except TimeoutError:
                 continue
-            if disowned := self._disowned(batch):
+            if disowned := self._polling.disowned(batch.poll, batch.offsets):
                 batch = batch.without(disowned)
             try:
                 await self._apply_batch(batch)
@@ -317,7 +298,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         noted = {p: (offset, self._limit.note(p, over.get(p))) for p, offset in offsets.items()}
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):
-                await self._consumer.commit(noted)
+                await self._polling.commit(noted)
         except _LOST_PARTITIONS as error:
             self._log.info("commit_refused", error=repr(error))
             raise _LeftError from None
@@ -334,7 +315,9 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         """
         pause = self._settings.retry_first.total_seconds()
         while True:
-            if self._disowned(batch):  # all of its partitions: the group's protocol is an eager one
+            if self._polling.disowned(
+                batch.poll, batch.offsets
+            ):  # all of its partitions: the group's protocol is an eager one
                 raise _LeftError
             try:
                 result = await attempt()
@@ -352,10 +335,6 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 return result
             finally:
                 self.apply_beats += 1
-
-    def _disowned(self, batch: _Batch[E]) -> set[TopicPartition]:
-        """The batch's partitions that were revoked or held after it was polled."""
-        return {partition for partition in batch.offsets if batch.poll < self._first_poll.get(partition, 0)}
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not through a stop."""
@@ -381,11 +360,10 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             self._limit.recall(partition, held.note)
 
     def _hold(self, partition: TopicPartition, hold: Hold) -> None:
-        if partition not in self._consumer.assignment():
+        if partition not in self._polling.assignment:
             return  # revoked while its offset was committed: whoever has it now holds it
         self.held[partition] = hold
-        self._first_poll[partition] = sys.maxsize
-        self._consumer.pause(partition)
+        self._polling.hold(partition)
         self._metrics.held(partition.partition, held=True)
         self._log.critical(
             "partition_held",
@@ -406,7 +384,8 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 async with asyncio.timeout(_COMMIT_SECONDS):
                     if self.held:
                         await self._release()
-                    await self._measure_lag()
+                    for partition, records in (await self._polling.lag(self._handled)).items():
+                        self._metrics.lag(partition.partition, records)
             except (KafkaError, OSError, TimeoutError) as error:
                 self._log.warning("tending_postponed", error=repr(error))
             await self._pause(_TEND_SECONDS)
@@ -425,9 +404,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             if self.held.pop(partition, None) is None:
                 continue
             self._limit.go_on(partition, permits.go_on_until)
-            self._first_poll[partition] = self._polls + 1
-            self._consumer.seek(partition, go_on)
-            self._consumer.resume(partition)
+            self._polling.release(partition, go_on)
             self._metrics.held(partition.partition, held=False)
             self._log.warning(
                 "partition_resumed",
@@ -436,15 +413,3 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 skipped_until=go_on,
                 invalid_allowed_until=permits.go_on_until,
             )
-
-    async def _measure_lag(self) -> None:
-        assignment = self._consumer.assignment()
-        ends = await self._consumer.end_offsets(assignment) if assignment else {}
-        for partition, end in ends.items():
-            next_offset = self._handled.get(partition)
-            if next_offset is None:
-                next_offset = await self._consumer.committed(partition)
-            if next_offset is None:
-                next_offset = (await self._consumer.beginning_offsets([partition]))[partition]
-            if partition in self._consumer.assignment():
-                self._metrics.lag(partition.partition, max(0, end - next_offset))

@@ -24,6 +24,7 @@ class DeadLetter(NamedTuple):
     record: ConsumerRecord
     reason: Reason
     error: str
+    content_known: bool = True  # not of a record that the client library cannot read
 
 
 class RecordSender(Protocol):
@@ -36,8 +37,8 @@ class RecordSender(Protocol):
 async def send_letters(sender: RecordSender, letters: Sequence[DeadLetter]) -> None:
     """Send the letters; returns once Kafka has acknowledged every one of them.
 
-    A value that even the dead-letter topic is too small for is left out, and the letter says so: its topic, partition
-    and offset still find the record for as long as the source topic keeps it.
+    A value that even the dead-letter topic is too small for, or that cannot be read, is left out, and the letter says
+    so: its topic, partition and offset still find the record for as long as the source topic keeps it.
     """
     try:
         await sender.send([letter(dead) for dead in letters])
@@ -60,6 +61,7 @@ def letter(dead: DeadLetter, *, with_value: bool = True) -> OutgoingRecord:
         "offset": str(record.offset),
         "timestamp": str(record.timestamp),
     }
+    with_value = with_value and dead.content_known
     if not with_value:
         added["value"] = "omitted"
     headers = [*record.headers, *((PREFIX + name, text.encode()) for name, text in added.items())]

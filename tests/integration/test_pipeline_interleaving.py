@@ -100,6 +100,21 @@ async def test_the_same_holds_for_a_node_that_has_history_already(pipeline: Pipe
     assert await history(pipeline) == [("gonka1alice", date(2025, 12, 1), Decimal(8))]
 
 
+async def test_sums_beyond_the_column_become_its_greatest_amount_and_stop_nobody(pipeline: Pipeline) -> None:
+    bound = 10**18
+    database = Database(pipeline.database, application="absurd")
+    async with database:
+        await apply_reports(database, [report("mallory", epoch, bound) for epoch in range(1100)])
+        await apply_reports(database, [report("alice", 7, 10**9)])
+    most = Decimal("999999999999.99999999")
+    assert [row[2] for row in await history(pipeline)] == [Decimal(1), most]
+    assert await pipeline.rows("SELECT earnings_day, earnings_total FROM node_stats_cache ORDER BY 1") == [
+        (1, 1),
+        (most, most),
+    ]
+    assert await pipeline.rows("SELECT sum(amount_ngonka) FROM earnings_ledger") == [(1100 * bound + 10**9,)]
+
+
 @pytest.mark.parametrize("moved_first", [False, True])
 async def test_a_settlement_that_moves_takes_along_a_report_that_is_being_written(
     pipeline: Pipeline, moved_first: bool
