@@ -4,14 +4,14 @@ import asyncio
 from typing import Annotated
 
 import typer
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.snapshot import GROUPS
+from services.cli.snapshot import GROUPS, TopicReader
 from services.kernel import holds
-from services.kernel.errors import ConfigurationError, UserError
+from services.kernel.errors import ConfigurationError
 from services.kernel.holds import Hold
 from services.kernel.settings import KafkaSettings, load
 from services.kernel.topics import unavailable
@@ -137,16 +137,6 @@ async def _still_held(kafka: KafkaSettings, wanted: dict[TopicPartition, Hold]) 
 
 async def _ends(kafka: KafkaSettings) -> dict[TopicPartition, int]:
     """The next offset of each partition of the topics that consumers read."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, request_timeout_ms=10_000)
-    await consumer.start()
-    try:
-        partitions = [
-            TopicPartition(topic, number)
-            for topic in GROUPS
-            for number in sorted(consumer.partitions_for_topic(topic) or ())
-        ]
-        if not partitions:
-            raise UserError("Kafka has none of our topics: run `minegnk topics`.")
-        return dict(await consumer.end_offsets(partitions))
-    finally:
-        await consumer.stop()
+    async with TopicReader(kafka) as reader:
+        spans = [await reader.span(topic) for topic in GROUPS]
+    return {partition: end for span in spans for partition, (_, end) in span.items()}

@@ -131,8 +131,8 @@ class TopicReader:
             raise unavailable(self._settings, error) from None
 
     async def _read(self, topic: str) -> TopicState:
-        ends = await self._span(topic)
-        dead = await self._span(dead_letter_topic(topic))
+        ends = await self.span(topic)
+        dead = await self.span(dead_letter_topic(topic))
         try:
             committed = await self._admin.list_consumer_group_offsets(GROUPS[topic])
         except GroupCoordinatorNotAvailableError:  # no group has ever committed on this broker
@@ -143,7 +143,7 @@ class TopicReader:
             lag += end - (held.offset if held is not None and held.offset >= 0 else start)
         return TopicState(topic, sum(e for _, e in ends.values()), lag, sum(e - s for s, e in dead.values()))
 
-    async def _span(self, topic: str) -> dict[TopicPartition, tuple[int, int]]:
+    async def span(self, topic: str) -> dict[TopicPartition, tuple[int, int]]:
         """The first and the next offset of each partition."""
         (description,) = await self._admin.describe_topics([topic])
         if description["error_code"] == UnknownTopicOrPartitionError.errno:

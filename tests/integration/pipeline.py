@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,6 +28,13 @@ REPOSITORY = Path(__file__).parents[2]
 
 _STOP_SECONDS = 20
 _LOG_TAIL_CHARACTERS = 3000
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 async def until(condition: Callable[[], Awaitable[object]], what: str, seconds: float = 25) -> None:

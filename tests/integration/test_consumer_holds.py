@@ -1,0 +1,178 @@
+"""Too many invalid records hold their partition, across restarts, until an operator speaks."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from aiokafka import TopicPartition
+
+from services.kernel import holds
+from services.kernel.events import READINGS_TOPIC
+from services.kernel.settings import KafkaSettings
+from services.kernel.topics import dead_letter_topic
+from services.kernel.wire import OutgoingRecord
+from tests.integration.pipeline import Pipeline, free_port, records_of, until
+from tests.integration.streams import Handled, Observed, Stream, new_stream, running
+from tests.integration.test_cli_commands import run
+
+pytestmark = pytest.mark.integration
+
+BAD, GOOD = 1, 2
+
+
+@pytest.fixture
+async def stream(kafka: KafkaSettings) -> AsyncIterator[Stream]:
+    async with new_stream(kafka) as stream:
+        yield stream
+
+
+async def held(consumer: Observed) -> bool:
+    return bool(consumer.held)
+
+
+async def letters(stream: Stream) -> list[int]:
+    """The offsets of the dead letters' records."""
+    return [int(dict(record.headers)["minegnk_dlq_offset"]) for record in await stream.dead_letters()]
+
+
+async def test_a_partition_is_held_before_the_limit_is_passed_and_others_go_on(stream: Stream) -> None:
+    await stream.publish(range(10), partition=BAD)
+    await stream.publish_invalid(30, partition=BAD)
+    await stream.publish(range(100, 110), partition=BAD)
+    await stream.publish(range(200, 300), partition=GOOD)
+    handled = Handled()
+    consumer = stream.consumer(handled, invalid_limit=5)
+    async with running(consumer):
+        await until(lambda: handled.has([*range(10), *range(200, 300)]), "the good ones before it handled")
+        await until(lambda: held(consumer), "the bad partition held")
+        await stream.publish(range(300, 400), partition=GOOD)
+        await until(lambda: handled.has(range(300, 400)), "the good partition goes on")
+        assert consumer.held == {
+            TopicPartition(stream.topic, BAD): holds.Hold(15, "undecodable", consumer.held[_tp(stream)].error)
+        }
+
+        async def measured() -> bool:
+            lag = consumer.metric("minegnk_consumer_lag_records", BAD)
+            return lag == 35 and consumer.metric("minegnk_consumer_held", BAD) == 1
+
+        await until(measured, "lag and hold of a partition that stands still are measured")
+    assert await letters(stream) == [10, 11, 12, 13, 14]
+    assert await stream.offset(BAD) == 15
+
+
+async def test_a_restart_changes_nothing_until_an_operator_lets_it_go_on(stream: Stream) -> None:
+    await stream.publish_invalid(30, partition=BAD)
+    await stream.publish(range(10), partition=BAD)
+    for _ in range(3):
+        consumer = stream.consumer(Handled(), invalid_limit=5)
+        async with running(consumer):
+            await until(lambda consumer=consumer: held(consumer), "held")  # type: ignore[misc]
+        assert await letters(stream) == [0, 1, 2, 3, 4], "not one more"
+        assert await stream.offset(BAD) == 5
+
+    handled = Handled()
+    consumer = stream.consumer(handled, invalid_limit=5)
+    async with running(consumer):
+        await until(lambda: held(consumer), "held")
+        await holds.permit_go_on(stream.kafka, stream.group, {_tp(stream): 40})
+        await until(lambda: handled.has(range(10)), "all handled")
+        assert consumer.held == {}
+        assert consumer.metric("minegnk_consumer_held", BAD) == 0
+    assert await letters(stream) == list(range(30))
+    assert await stream.offset(BAD) == 40
+
+
+async def test_the_count_below_the_limit_survives_restarts_too(stream: Stream) -> None:
+    for number in range(2):
+        await stream.publish_invalid(2, partition=BAD)
+        handled = Handled()
+        await stream.publish([number], partition=BAD)
+        async with running(stream.consumer(handled, invalid_limit=5)):
+            await until(lambda number=number, handled=handled: handled.has([number]), "handled")  # type: ignore[misc]
+    await stream.publish_invalid(2, partition=BAD)
+    consumer = stream.consumer(Handled(), invalid_limit=5)
+    async with running(consumer):
+        await until(lambda: held(consumer), "the sixth holds")
+    assert await letters(stream) == [0, 1, 3, 4, 6]
+    assert await stream.offset(BAD) == 7
+
+
+async def test_a_skip_passes_over_records_and_nothing_else(stream: Stream) -> None:
+    await stream.publish_invalid(10, partition=BAD)
+    await stream.publish(range(10, 20), partition=BAD)
+    handled = Handled()
+    consumer = stream.consumer(handled, invalid_limit=5)
+    async with running(consumer):
+        await until(lambda: held(consumer), "held")
+        await holds.permit_skip(stream.kafka, stream.group, {_tp(stream): 13})
+        await until(lambda: handled.has(range(13, 20)), "read on behind")
+
+        async def committed() -> bool:
+            return await stream.offset(BAD) == 20
+
+        await until(committed, "committed")
+    # What was read ahead of the hold may have been handled before: a merge, it does not matter.
+    assert set(handled.numbers) >= set(range(13, 20))
+    assert await letters(stream) == [0, 1, 2, 3, 4]
+
+
+async def test_what_was_read_ahead_of_a_hold_is_not_committed_after_it_ends(stream: Stream) -> None:
+    """With small batches, the next ones of the partition are decoded and wait when it is held."""
+    await stream.publish_invalid(8, partition=BAD)
+    await stream.publish(range(8, 50), partition=BAD)
+    await stream.publish_invalid(1, partition=BAD)
+    handled = Handled()
+    consumer = stream.consumer(handled, max_batch=2, invalid_limit=5)
+    async with running(consumer):
+        await until(lambda: held(consumer), "held")
+        await holds.permit_go_on(stream.kafka, stream.group, {_tp(stream): 8})
+
+        async def all_committed() -> bool:
+            return await stream.offset(BAD) == 51
+
+        await until(all_committed, "all committed")
+    assert await letters(stream) == [*range(8), 50]
+    assert set(handled.numbers) == set(range(8, 50))
+
+
+def _tp(stream: Stream) -> TopicPartition:
+    return TopicPartition(stream.topic, BAD)
+
+
+async def test_an_operator_sees_the_hold_and_ends_it(pipeline: Pipeline) -> None:
+    bad = OutgoingRecord(READINGS_TOPIC, b"gonka1x", b'{"deployed": "badly"}', [])
+    await pipeline.send([bad] * 20, partition=3)
+    port = free_port()
+    worker = pipeline.start("cache", MINEGNK_CONSUMER_INVALID_LIMIT="4", MINEGNK_METRICS_PORT=str(port))
+
+    async def answer() -> tuple[int, str]:
+        async with httpx.AsyncClient() as client:
+            try:
+                reply = await client.get(f"http://127.0.0.1:{port}/readyz")
+            except httpx.HTTPError:
+                return 0, ""
+            return reply.status_code, reply.text
+
+    async def unhealthy() -> bool:
+        status, text = await answer()
+        return status == 503 and "partition 3 is held at offset 4" in text
+
+    async def healthy() -> bool:
+        return (await answer())[0] == 200
+
+    await until(unhealthy, "the worker says that it is held")
+    listed = run(pipeline, "consumer", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "invalid_field" in listed.stdout
+    assert READINGS_TOPIC in listed.stdout
+    wrong = run(pipeline, "consumer", "resume", "--topic", READINGS_TOPIC, "--partition", "3", "--skip-until", "21")
+    assert wrong.returncode == 2
+    assert "not above 20" in wrong.stderr
+    resumed = run(pipeline, "consumer", "resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "offset 20 go to the dead letters, from now on" in " ".join(resumed.stdout.split())
+    await until(healthy, "the worker goes on")
+    await pipeline.drained(READINGS_TOPIC)
+    assert len(await records_of(pipeline.kafka, dead_letter_topic(READINGS_TOPIC))) == 20
+    assert "No partition is held" in run(pipeline, "consumer", "list").stdout
+    assert worker.stop() == 0
