@@ -5,7 +5,7 @@ import faulthandler
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -69,9 +69,19 @@ class Watchdog(Service):
         )
         try:
             for task in asyncio.all_tasks(loop):
-                task.print_stack(file=sys.stderr)
+                sys.stderr.write(f"Task {task.get_name()}:\n" + "".join(_stack(task)))
         except RuntimeError as error:  # the set of tasks changed: the loop is alive, and the threads' stacks remain
             sys.stderr.write(f"tasks cannot be listed: {error}\n")
         faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         sys.stderr.flush()
         os._exit(STUCK_EXIT_CODE)  # whatever hangs would hang an orderly end too
+
+
+def _stack(task: "asyncio.Task[Any]") -> Iterator[str]:
+    """Where each coroutine that the task awaits stands, outermost first (a task's own stack shows only that one)."""
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            yield f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n'
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)

@@ -1,6 +1,7 @@
 """The batch consumer on a real Kafka: what it commits, what it repeats, and what it never does."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -121,3 +122,101 @@ async def test_two_consumers_share_the_partitions_and_one_that_leaves_hands_over
 
         await until(all_committed, "all committed")
     assert await stream.dead_letters() == []
+
+
+async def test_a_batch_that_hits_a_time_limit_gets_through_in_parts(stream: Stream) -> None:
+    applied = Handled()
+
+    async def handle(readings: Sequence[NodeReading]) -> Applied:
+        if len(readings) > 3:
+            raise TimeoutError("statement_timeout")
+        return await applied(readings)
+
+    await stream.publish(range(40), partition=0)
+    async with running(stream.consumer(handle, max_batch=40)):
+        await until(lambda: applied.has(range(40)), "all applied")
+    assert sorted(applied.numbers) == list(range(40))
+    assert await stream.committed() == 40
+    assert await stream.dead_letters() == []
+
+
+async def test_a_record_that_the_client_cannot_read_is_a_dead_letter_and_the_others_are_handled(stream: Stream) -> None:
+    await stream.publish(range(50), partition=0)
+    await stream.publish(range(100, 130), partition=1)
+    await publish_unreadable(stream, partition=1)
+    await stream.publish(range(130, 150), partition=1)
+    handled = Handled()
+    wanted = [*range(50), *range(100, 150)]
+    async with running(stream.consumer(handled, max_batch=64)):
+        await until(lambda: handled.has(wanted), "all handled")
+        await stream.publish(range(200, 240), partition=1)
+        await until(lambda: handled.has(range(200, 240)), "it goes on")
+    assert sorted(handled.numbers) == [*wanted, *range(200, 240)], "each once"
+    assert await stream.committed() == 50 + 51 + 40
+    (letter,) = await stream.dead_letters()
+    headers = dict(letter.headers)
+    assert (letter.value, headers["minegnk_dlq_offset"], headers["minegnk_dlq_value"]) == (None, b"30", b"omitted")
+    assert headers["minegnk_dlq_reason"] == b"undecodable"
+
+
+async def publish_unreadable(stream: Stream, partition: int) -> None:
+    """Publish a record with a header whose name is not UTF-8, as other clients can: aiokafka fails to read it."""
+    program = f"""
+import asyncio, os
+os.environ["AIOKAFKA_NO_EXTENSIONS"] = "1"  # the builder in Python takes any kind of str
+from aiokafka import AIOKafkaProducer
+
+class NotUtf8(str):
+    def encode(self, *_):
+        return b"\\xff\\xfe"
+
+async def main():
+    producer = AIOKafkaProducer(bootstrap_servers={stream.kafka.bootstrap_servers!r})
+    await producer.start()
+    await producer.send_and_wait({stream.topic!r}, b"{{}}", partition={partition}, headers=[(NotUtf8("x"), b"y")])
+    await producer.stop()
+
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    assert await process.wait() == 0
+
+
+async def test_a_worker_that_lost_its_partitions_leaves_what_it_had_read_ahead(stream: Stream) -> None:
+    """One batch in hand and one waiting when the partitions go to another: neither is committed by the first."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+    slow, quick = Handled(), Handled()
+
+    async def handle(readings: Sequence[NodeReading]) -> Applied:
+        began.set()
+        await go_on.wait()
+        return await slow(readings)
+
+    for partition in range(PARTITIONS):
+        await stream.publish(range(partition * 100, partition * 100 + 100), partition=partition)
+    first, second = stream.consumer(handle, max_batch=20), stream.consumer(quick)
+    async with running(first):
+        await asyncio.wait_for(began.wait(), 20)
+        async with running(second):
+
+            async def shared() -> bool:
+                return len(first.owned) == len(second.owned) == PARTITIONS / 2
+
+            await until(shared, "each has half of the partitions")
+            offsets = {await stream.offset(partition) for partition in first.owned}
+            assert offsets == {-1}, "nothing of what the first has in hand is committed"
+            go_on.set()
+            everything = range(PARTITIONS * 100)
+
+            async def all_handled() -> bool:
+                return set(slow.numbers) | set(quick.numbers) >= set(everything)
+
+            await until(all_handled, "all handled")
+            theirs = {number for number in everything if number // 100 in second.owned}
+            in_hand = set(slow.numbers[:20])
+            assert set(slow.numbers) - in_hand <= set(everything) - theirs, "what waited was left to the new owner"
+
+            async def all_committed() -> bool:
+                return await stream.committed() == PARTITIONS * 100
+
+            await until(all_committed, "all committed")
