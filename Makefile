@@ -34,7 +34,7 @@ $(READY): requirements/dev.txt pyproject.toml
 
 ##@ Checks
 
-.PHONY: lint types contracts format unit integration e2e-compose
+.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz soak mutants
 lint: $(READY) ## Style (ruff)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "Run make format."; exit 1; }
@@ -56,6 +56,23 @@ integration: $(READY) ## Tests on a real PostgreSQL and Kafka
 
 e2e-compose: $(READY) ## The compose file for real, in containers
 	@MINEGNK_E2E=1 $(BIN)/pytest -m compose tests/e2e $(ARGS)
+
+##@ Longer checks (a short form of each is part of make test)
+
+property: $(READY) ## Any order, repetition and crash of generated events, for minutes (tests/property)
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/property $(ARGS)
+
+chaos: $(READY) ## Real workers under 20 schedules of faults, every event accounted for (SEED=n: one of them again)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED) --schedules 1) $(ARGS)
+
+fuzz: $(READY) ## A million mutated messages through the decoders, 100,000 through workers
+	@$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak: $(READY) ## 5,000 events a second for 20 minutes: does anything grow?
+	@$(BIN)/python -m tests.soak $(ARGS)
+
+mutants: $(READY) ## Break each guarantee on purpose, and see the test that turns red
+	@$(BIN)/python -m tests.mutations $(ARGS)
 
 ##@ Schema (DB_HOST, DB_PORT, DB_USERNAME, DB_PASSWORD, DB_DATABASE)
 
