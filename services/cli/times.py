@@ -1,0 +1,27 @@
+"""Times as a person writes them on a command line."""
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from services.kernel.errors import ConfigurationError
+
+_UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_AGE: Final = re.compile(rf"([0-9]+)\s*({'|'.join(sorted(_UNITS, key=len, reverse=True))})")
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """The time, in UTC, that a text names: ISO 8601 (UTC where it names no offset), or how long before `now` it was.
+
+    Raises ConfigurationError.
+    """
+    with suppress(ValueError, OverflowError):
+        if age := _AGE.fullmatch(text.strip()):
+            return now - timedelta(seconds=int(age[1]) * _UNITS[age[2]])
+        time = datetime.fromisoformat(text.strip())
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    raise ConfigurationError(
+        f"{text!r} is no time: write it like 2026-03-01T12:00:00Z or 2026-03-01 (UTC), "
+        "or how long ago it was, like 90s, 2h or 3d."
+    )
