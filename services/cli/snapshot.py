@@ -1,6 +1,9 @@
 """How the pipeline does, at a glance: counts and freshness from PostgreSQL, lag and dead letters from Kafka."""
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -12,7 +15,9 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, Unkno
 from services.kernel.database import OwnConnection
 from services.kernel.errors import ConfigurationError
 from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, SOURCE_STATUS_TOPIC
+from services.kernel.letters import Letter, Mark, Place, letter_or_mark
 from services.kernel.settings import KafkaSettings
+from services.kernel.spans import records_in
 from services.kernel.topics import DATA_TOPICS, dead_letter_topic, unavailable
 
 GROUPS: Final = {
@@ -20,6 +25,8 @@ GROUPS: Final = {
     SOURCE_STATUS_TOPIC: "minegnk.cache.sources",
     EARNINGS_TOPIC: "minegnk.earnings",
 }
+
+_LETTERS_SECONDS = 5
 
 COUNTS: Final = """
 SELECT (SELECT count(*) FROM nodes) AS nodes,
@@ -83,7 +90,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class TopicState:
-    """A topic's records so far, those not yet handled by its group, and its dead letters."""
+    """A topic's records so far, those not yet handled by its group, and its open dead letters."""
 
     topic: str
     records: int
@@ -102,12 +109,40 @@ async def read_tables(connection: OwnConnection, *, newest: int = 8) -> Tables:
     )
 
 
+@dataclass
+class _OpenLetters:
+    """Counts a topic's open dead letters, reading on where it stopped."""
+
+    begins: dict[TopicPartition, int] = field(default_factory=dict)
+    read_to: dict[TopicPartition, int] = field(default_factory=dict)
+    letters: set[Place] = field(default_factory=set)
+    marked: set[Place] = field(default_factory=set)
+
+    async def count(self, kafka: KafkaSettings, spans: Mapping[TopicPartition, tuple[int, int]]) -> int:
+        """The open letters; of a topic too large to be read in some seconds, each record left over counts as one."""
+        begins = {partition: start for partition, (start, _) in spans.items()}
+        if begins != self.begins:  # some have expired
+            self.begins, self.read_to, self.letters, self.marked = begins, dict(begins), set(), set()
+        unread = {partition: (self.read_to[partition], end) for partition, (_, end) in spans.items()}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LETTERS_SECONDS), aclosing(records_in(kafka, unread)) as records:
+                async for record in records:
+                    self.read_to[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                    match letter_or_mark(record):
+                        case Mark(identity=identity):
+                            self.marked.add(identity)
+                        case Letter(identity=identity):
+                            self.letters.add(identity)
+        return len(self.letters - self.marked) + sum(end - self.read_to[at] for at, (_, end) in spans.items())
+
+
 class TopicReader:
-    """Reads offsets of topics and groups; keeps its connections between reads."""
+    """Reads offsets of topics and groups; keeps its connections, and what it has counted, between reads."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=10_000)
+        self._open_letters = {topic.name: _OpenLetters() for topic in DATA_TOPICS}
         self._consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=10_000)
 
     async def __aenter__(self) -> "TopicReader":
@@ -132,7 +167,7 @@ class TopicReader:
 
     async def _read(self, topic: str) -> TopicState:
         ends = await self.span(topic)
-        dead = await self.span(dead_letter_topic(topic))
+        dead = await self._open_letters[topic].count(self._settings, await self.span(dead_letter_topic(topic)))
         try:
             committed = await self._admin.list_consumer_group_offsets(GROUPS[topic])
         except GroupCoordinatorNotAvailableError:  # no group has ever committed on this broker
@@ -141,7 +176,7 @@ class TopicReader:
         for partition, (start, end) in ends.items():
             held = committed.get(partition)
             lag += end - (held.offset if held is not None and held.offset >= 0 else start)
-        return TopicState(topic, sum(e for _, e in ends.values()), lag, sum(e - s for s, e in dead.values()))
+        return TopicState(topic, sum(e for _, e in ends.values()), lag, dead)
 
     async def span(self, topic: str) -> dict[TopicPartition, tuple[int, int]]:
         """The first and the next offset of each partition."""
