@@ -10,26 +10,14 @@ from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
-from services.earnings.ledger import (
-    DayAmount,
-    Fact,
-    LedgerKey,
-    Reduced,
-    Settlement,
-    basis_of,
-    project,
-    reduce_reports,
-    version_of,
-)
+from services.earnings.ledger import LedgerKey, Reduced, Settlement, reduce_reports, version_of
+from services.earnings.projection import lock_nodes, project_touched
 from services.kernel.database import Connection, Database
 from services.kernel.errors import ProjectionError
 from services.kernel.events import EarningsReport
 from services.kernel.halving import Applied
 from services.kernel.nodes import node_ids
 from services.kernel.transient import classify
-
-DEFAULT_ORDER: Final = 100
-"""The place of a source that tracker_sources does not know: behind every one that it does (its column's default)."""
 
 FIND_SETTLEMENTS: Final = """
 SELECT epoch, exact, observed_at, settled_at, source FROM epoch_settlement WHERE epoch = ANY($1::integer[])
@@ -53,20 +41,6 @@ WHERE held.epoch = better.epoch
 
 NODES_OF_EPOCHS: Final = """
 SELECT DISTINCT node_id, period FROM earnings_ledger WHERE kind = 'epoch' AND period = ANY($1::integer[])
-"""
-
-ADD_EARNINGS_NODES: Final = """
-INSERT INTO earnings_node (node_id) SELECT node_id FROM unnest($1::uuid[]) AS node (node_id)
-ORDER BY node_id ON CONFLICT (node_id) DO NOTHING
-"""
-# The lock without which two transactions on one node and date each miss the other's amount.
-LOCK_EARNINGS_NODES: Final = """
-SELECT node_id, basis FROM earnings_node WHERE node_id = ANY($1::uuid[]) ORDER BY node_id FOR UPDATE
-"""
-SET_BASIS: Final = """
-UPDATE earnings_node AS held SET basis = new.basis
-FROM unnest($1::uuid[], $2::text[]) AS new (node_id, basis)
-WHERE held.node_id = new.node_id AND held.basis IS DISTINCT FROM new.basis
 """
 
 MERGE_LEDGER: Final = """
@@ -106,79 +80,6 @@ ON CONFLICT (node_id, source, kind, period, final, amount_ngonka, work_ngonka, r
 SET observed_at = EXCLUDED.observed_at WHERE EXCLUDED.observed_at < held.observed_at
 """
 
-# Every epoch that settled on a touched date, for the nodes touched on it.
-FACTS_OF_DATES: Final = """
-SELECT ledger.node_id, source, kind, period, amount_ngonka, final, settled.date
-FROM (
-    SELECT epoch, (settled_at AT TIME ZONE 'UTC')::date AS date FROM epoch_settlement
-    WHERE (settled_at AT TIME ZONE 'UTC')::date = ANY($2::date[])
-) AS settled
-JOIN earnings_ledger AS ledger ON kind = 'epoch' AND period = epoch
-JOIN unnest($1::uuid[], $2::date[]) AS touched (node_id, date)
-    ON touched.node_id = ledger.node_id AND touched.date = settled.date
-"""
-FACTS_OF_NODES: Final = """
-SELECT node_id, ledger.source, kind, period, amount_ngonka, final, (settled_at AT TIME ZONE 'UTC')::date AS date
-FROM earnings_ledger AS ledger
-LEFT JOIN epoch_settlement ON kind = 'epoch' AND epoch = period
-WHERE node_id = ANY($1::uuid[])
-"""
-DATES_OF_NODES: Final = "SELECT node_id, date FROM earnings_history WHERE node_id = ANY($1::uuid[])"
-SOURCE_ORDER: Final = "SELECT name, earnings_order FROM tracker_sources"
-
-# ngonka become GNK once, after summing (gnk_of_ngonka). A date without an amount lost its basis.
-WRITE_HISTORY: Final = """
-WITH desired AS (
-    SELECT node_id, date, gnk_of_ngonka(amount_ngonka) AS earnings_gnk, left(source, 50) AS source
-    FROM unnest($1::uuid[], $2::date[], $3::numeric[], $4::text[]) AS day (node_id, date, amount_ngonka, source)
-), gone AS (
-    DELETE FROM earnings_history AS held USING desired
-    WHERE desired.earnings_gnk IS NULL AND held.node_id = desired.node_id AND held.date = desired.date
-)
-INSERT INTO earnings_history AS held (node_id, date, earnings_gnk, source)
-SELECT node_id, date, desired.earnings_gnk, desired.source
-FROM desired LEFT JOIN earnings_history AS known USING (node_id, date)
-WHERE desired.earnings_gnk IS NOT NULL
-    AND (known.earnings_gnk, known.source) IS DISTINCT FROM (desired.earnings_gnk, desired.source)
-ORDER BY node_id, date
-ON CONFLICT (node_id, date) DO UPDATE SET earnings_gnk = EXCLUDED.earnings_gnk, source = EXCLUDED.source
-"""
-
-# The newest date's amount, and the sum of the facts that won (or the preferred source's lifetime counter when that is
-# larger: it also knows what was earned before the first epoch on record).
-WRITE_TOTALS: Final = """
-WITH touched AS (
-    SELECT node_id, basis FROM earnings_node WHERE node_id = ANY($1::uuid[])
-), won AS (
-    SELECT DISTINCT ON (node_id, period) node_id, amount_ngonka
-    FROM earnings_ledger AS ledger JOIN touched USING (node_id) LEFT JOIN tracker_sources ON name = ledger.source
-    WHERE ledger.kind = basis AND basis <> 'total' AND final
-    ORDER BY node_id, period, coalesce(earnings_order, 100), ledger.source
-), summed AS (
-    SELECT node_id, sum(amount_ngonka) AS amount_ngonka FROM won GROUP BY node_id
-), counted AS (
-    SELECT DISTINCT ON (node_id) node_id, amount_ngonka
-    FROM earnings_ledger AS ledger JOIN touched USING (node_id) LEFT JOIN tracker_sources ON name = ledger.source
-    WHERE ledger.kind = 'total'
-    ORDER BY node_id, coalesce(earnings_order, 100), ledger.source, period DESC
-), newest AS (
-    SELECT DISTINCT ON (node_id) node_id, earnings_gnk FROM earnings_history JOIN touched USING (node_id)
-    ORDER BY node_id, date DESC
-), totals AS (
-    SELECT node_id, newest.earnings_gnk AS earnings_day,
-        gnk_of_ngonka(greatest(summed.amount_ngonka, counted.amount_ngonka)) AS earnings_total
-    FROM touched LEFT JOIN newest USING (node_id) LEFT JOIN summed USING (node_id) LEFT JOIN counted USING (node_id)
-)
-INSERT INTO node_stats_cache AS held (node_id, earnings_day, earnings_total, fetched_at)
-SELECT node_id, totals.earnings_day, totals.earnings_total, NULL
-FROM totals LEFT JOIN node_stats_cache AS known USING (node_id)
-WHERE known.node_id IS NULL
-    OR (known.earnings_day, known.earnings_total) IS DISTINCT FROM (totals.earnings_day, totals.earnings_total)
-ORDER BY node_id
-ON CONFLICT (node_id) DO UPDATE SET
-    earnings_day = EXCLUDED.earnings_day, earnings_total = EXCLUDED.earnings_total
-"""
-
 
 async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -> Applied:
     """Merge a batch of reports into the ledger, and bring history and totals up to date, in one transaction."""
@@ -188,10 +89,10 @@ async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -
         ids = await node_ids(connection, reduced.types)
         moved_nodes = await _nodes_of(connection, moved)
         nodes = sorted({*ids.values(), *moved_nodes})
-        bases = await _lock_nodes(connection, nodes)
+        bases = await lock_nodes(connection, nodes)
         changed = await _merge_ledger(connection, ids, reduced)
         try:
-            await _project(connection, bases, _touched(ids, reduced, settlements, moved, moved_nodes))
+            await project_touched(connection, bases, _touched(ids, reduced, settlements, moved, moved_nodes))
         except Exception as error:
             if classify(error).passes:
                 raise
@@ -253,12 +154,6 @@ async def _nodes_of(connection: Connection, epochs: Iterable[int]) -> dict[UUID,
     return nodes
 
 
-async def _lock_nodes(connection: Connection, nodes: list[UUID]) -> dict[UUID, str | None]:
-    """Lock the nodes against other writers of their earnings; returns each one's basis so far."""
-    await connection.execute(ADD_EARNINGS_NODES, nodes)
-    return {row["node_id"]: row["basis"] for row in await connection.fetch(LOCK_EARNINGS_NODES, nodes)}
-
-
 async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> int:
     keys = list(reduced.winners)
     versions = [version_of(report) for report in reduced.winners.values()]
@@ -310,54 +205,3 @@ def _touched(
     for node, epochs in moved_nodes.items():
         touched.setdefault(node, set()).update(*(moved[epoch] for epoch in epochs))
     return touched
-
-
-async def _project(connection: Connection, bases: Mapping[UUID, str | None], touched: Mapping[UUID, set[date]]) -> None:
-    """Derive history and totals of the touched nodes from the ledger.
-
-    A node whose history already rests on epochs is projected on its touched dates; any other one as a whole, since a
-    counter's differences, or a new basis, may change every date.
-    """
-    pairs = [(node, day) for node in touched if bases[node] == "epoch" for day in touched[node]]
-    whole = [node for node in touched if bases[node] != "epoch"]
-    facts: list[Fact[UUID]] = []
-    if pairs:
-        facts += _facts(await connection.fetch(FACTS_OF_DATES, [n for n, _ in pairs], [d for _, d in pairs]))
-    if whole:
-        own = _facts(await connection.fetch(FACTS_OF_NODES, whole))
-        await _set_bases(connection, own)
-        facts += own
-        pairs += [(row["node_id"], row["date"]) for row in await connection.fetch(DATES_OF_NODES, whole)]
-    order = {row["name"]: row["earnings_order"] for row in await connection.fetch(SOURCE_ORDER)}
-    projected = project(facts, lambda source: order.get(source, DEFAULT_ORDER))
-    days: dict[tuple[UUID, date], DayAmount | None] = {**dict.fromkeys(pairs), **projected}
-    await connection.execute(
-        WRITE_HISTORY,
-        [node for node, _ in days],
-        [day for _, day in days],
-        [amount and amount.amount for amount in days.values()],
-        [amount and amount.source for amount in days.values()],
-    )
-    await connection.execute(WRITE_TOTALS, list(touched))
-
-
-async def _set_bases(connection: Connection, facts: Sequence[Fact[UUID]]) -> None:
-    by_node: dict[UUID, list[Fact[UUID]]] = {}
-    for fact in facts:
-        by_node.setdefault(fact.node, []).append(fact)
-    await connection.execute(SET_BASIS, list(by_node), [basis_of(own) for own in by_node.values()])
-
-
-def _facts(rows: Iterable[Any]) -> list[Fact[UUID]]:
-    return [
-        Fact(
-            row["node_id"],
-            row["source"],
-            row["kind"],
-            row["period"],
-            int(row["amount_ngonka"]),
-            row["final"],
-            row["date"],
-        )
-        for row in rows
-    ]
