@@ -8,7 +8,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from services.cli.letter_views import readable
 from services.cli.snapshot import GROUPS, TopicReader
 from services.kernel import holds
 from services.kernel.errors import ConfigurationError
@@ -39,7 +41,8 @@ def list_holds() -> None:
         return
     table = Table("topic", "partition", "offset", "reason", "error")
     for partition, hold in sorted(found.items()):
-        table.add_row(partition.topic, str(partition.partition), str(hold.offset), hold.reason, hold.error)
+        cells = [partition.topic, str(partition.partition), str(hold.offset), hold.reason, readable(hold.error)]
+        table.add_row(*map(Text, cells))  # what a producer wrote is no markup
     Console().print(table)
     Console().print("Mend the producer, then let them go on: minegnk consumer resume")
 

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from services.cli import consumer, dlq, embedded, publish, replay, run, schema, simulator, status, topics
+from services.cli import consumer, dlq, embedded, publish, reconcile, replay, run, schema, simulator, status, topics
 from services.cli import services as running
 from services.kernel.errors import UserError
 
@@ -25,6 +25,7 @@ schema.register(app)
 dlq.register(app)
 replay.register(app)
 consumer.register(app)
+reconcile.register(app)
 app.add_typer(embedded.embedded_app)
 simulator.register(app)
 

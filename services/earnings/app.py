@@ -5,6 +5,7 @@ from functools import partial
 import faust
 from prometheus_client import CollectorRegistry
 
+from services.earnings.nightly import schedule
 from services.earnings.store import apply_reports
 from services.kernel.app import faust_app, mount, mount_consumers
 from services.kernel.consumer import BatchConsumer
@@ -19,7 +20,7 @@ from services.kernel.wire import decoder_for
 def create_app(
     kafka: KafkaSettings, database_settings: DatabaseSettings, consumer: ConsumerSettings, service: ServiceSettings
 ) -> faust.App:
-    """Wire the service: one batch consumer, metrics and health."""
+    """Wire the service: one batch consumer, a timer for the sources' order, a nightly reconciliation."""
     app = faust_app("earnings", kafka, service)
     app.producer_only = True  # no Faust agents: the batch consumer reads Kafka
     registry = CollectorRegistry()
@@ -38,4 +39,5 @@ def create_app(
     )
     mount(app, database, publisher)
     mount_consumers(app, registry, consumer, reports)
+    schedule(app, registry, database, publisher)
     return app

@@ -117,10 +117,16 @@ ON CONFLICT (node_id) DO UPDATE SET
 """
 
 
-async def lock_nodes(connection: Connection, nodes: list[UUID]) -> dict[UUID, str | None]:
+async def lock_nodes(connection: Connection, nodes: Sequence[UUID]) -> dict[UUID, str | None]:
     """Lock the nodes against other writers of their earnings; returns each one's basis so far."""
     await connection.execute(ADD_EARNINGS_NODES, nodes)
     return {row["node_id"]: row["basis"] for row in await connection.fetch(LOCK_EARNINGS_NODES, nodes)}
+
+
+async def project_nodes(connection: Connection, nodes: Sequence[UUID]) -> None:
+    """Derive all history and the totals of these nodes again; writes only what differs."""
+    await lock_nodes(connection, sorted(nodes))
+    await project_touched(connection, dict.fromkeys(nodes), {node: set() for node in nodes})
 
 
 async def project_touched(

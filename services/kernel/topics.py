@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from zlib import crc32
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -54,6 +55,16 @@ TOPICS = (
     # A letter is its record and some headers: it must fit whatever its source took.
     *(Topic(dead_letter_topic(t.name), 3, timedelta(days=30), 2 * RECORD_LIMIT_BYTES) for t in DATA_TOPICS),
 )
+
+
+def refresh_partition(source: str, total: int | None = None) -> int:
+    """The partition of node.refresh.v1 at which a source's requests arrive, of `total` (those of TOPICS by default).
+
+    Whoever holds it polls the source.
+    """
+    if total is None:
+        total = next(topic.partitions for topic in TOPICS if topic.name == REFRESH_TOPIC)
+    return crc32(source.encode()) % total
 
 
 async def ensure_topics(settings: KafkaSettings, *, replication_factor: int = 1) -> list[tuple[str, str]]:

@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS earnings_source_order;

@@ -1,0 +1,226 @@
+"""History is compared with the ledger, mended on request, and projected again when the sources' order changes."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from services.cache.store import apply_source_status
+from services.earnings.nightly import ask_for_missing
+from services.earnings.reconciliation import Difference, Disagreement, follow_order, reconcile
+from services.earnings.store import apply_reports
+from services.kernel.database import Database
+from services.kernel.events import REFRESH_TOPIC, EarningsReport, RefreshRequest, SourceStatus
+from services.kernel.publisher import KafkaPublisher
+from services.kernel.topics import refresh_partition
+from services.kernel.wire import decoder_for
+from tests.integration.pipeline import Pipeline, records_of
+from tests.integration.test_cli_commands import run
+
+pytestmark = pytest.mark.integration
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GNK = 10**9
+
+
+@pytest.fixture
+async def earnings(pipeline: Pipeline) -> AsyncIterator[Database]:
+    await pipeline.empty_tables()
+    await pipeline.execute("TRUNCATE earnings_source_order")
+    database = Database(pipeline.database, application="earnings", role="minegnk_earnings")
+    async with database:
+        yield database
+
+
+@pytest.fixture
+async def cache(pipeline: Pipeline) -> AsyncIterator[Database]:
+    database = Database(pipeline.database, application="cache", role="minegnk_cache")
+    async with database:
+        yield database
+
+
+def report(node: str, epoch: int, amount: int, **more: Any) -> EarningsReport:
+    settled_at = START + timedelta(days=epoch)
+    return EarningsReport(
+        identifier=f"gonka1{node}",
+        identifier_type="wallet",
+        kind="epoch",
+        period=epoch,
+        amount_ngonka=amount,
+        settled_at=settled_at,
+        **{"final": True, "source": "gonka_api", "observed_at": settled_at + timedelta(hours=1), **more},
+    )
+
+
+def status(source: str, order: int, *, minutes: int = 0) -> SourceStatus:
+    return SourceStatus(
+        source=source,
+        kind=source,
+        reported_at=START + timedelta(minutes=minutes),
+        preference_seconds=0,
+        earnings_order=order,
+        probes_health=False,
+        poll_interval_seconds=60,
+    )
+
+
+async def history(pipeline: Pipeline) -> list[tuple[Any, ...]]:
+    return await pipeline.rows(
+        "SELECT identifier, date, earnings_gnk, source FROM earnings_history JOIN nodes ON nodes.id = node_id"
+        " ORDER BY 1, 2"
+    )
+
+
+async def test_what_was_written_by_the_service_differs_nowhere(earnings: Database) -> None:
+    await apply_reports(
+        earnings, [report(node, epoch, 7 * GNK + epoch) for node in ("alice", "bob") for epoch in range(5)]
+    )
+    found = await reconcile(earnings, fix=False)
+    assert found is not None
+    assert (found.nodes, found.differences, found.sums, found.disagreements, found.missing_epochs, found.open) == (
+        2,
+        [],
+        [],
+        [],
+        [],
+        0,
+    )
+
+
+async def test_differences_are_found_and_nothing_is_written_unless_they_are_to_be_mended(
+    pipeline: Pipeline, earnings: Database
+) -> None:
+    await apply_reports(earnings, [report("alice", epoch, 7 * GNK) for epoch in range(4)])
+    right = await history(pipeline)
+    await pipeline.execute(
+        """
+        UPDATE earnings_history SET earnings_gnk = 8 WHERE date = '2026-03-01';
+        DELETE FROM earnings_history WHERE date = '2026-03-02';
+        INSERT INTO earnings_history (node_id, date, earnings_gnk, source) SELECT id, '2026-04-01', 1, 'x' FROM nodes;
+        UPDATE earnings_history SET source = 'someone' WHERE date = '2026-03-03';
+        UPDATE node_stats_cache SET earnings_total = 1;
+        """
+    )
+    wrong = await history(pipeline)
+    expected = {
+        Difference("gonka1alice", "earnings_history", date(2026, 3, 1), Decimal(8), Decimal(7)),
+        Difference("gonka1alice", "earnings_history", date(2026, 3, 2), None, Decimal(7)),
+        Difference("gonka1alice", "earnings_history", date(2026, 3, 3), Decimal(7), Decimal(7)),
+        Difference("gonka1alice", "earnings_history", date(2026, 4, 1), Decimal(1), None),
+        Difference("gonka1alice", "earnings_total", None, Decimal(1), Decimal(28)),
+    }
+    found = await reconcile(earnings, fix=False)
+    assert found is not None
+    assert set(found.differences) == expected
+    assert [difference.what for difference in found.sums] == ["earnings_total"]
+    assert found.open == 6
+    assert await history(pipeline) == wrong, "looked at only"
+
+    found = await reconcile(earnings, fix=True)
+    assert found is not None
+    assert set(found.differences) == expected
+    assert found.open == 0
+    assert await history(pipeline) == right
+    assert await pipeline.rows("SELECT earnings_day, earnings_total FROM node_stats_cache") == [(7, 28)]
+
+
+async def test_sources_that_disagree_and_epochs_nobody_reported_are_shown(
+    pipeline: Pipeline, earnings: Database
+) -> None:
+    await apply_reports(
+        earnings,
+        [
+            *(report("alice", epoch, 7 * GNK) for epoch in (3, 4, 7)),
+            report("alice", 4, 9 * GNK, source="gonkascan"),
+            report("alice", 7, 7 * GNK, source="gonkascan"),
+            report("alice", 3, 1, source="gonkascan", final=False),
+        ],
+    )
+    found = await reconcile(earnings, fix=False)
+    assert found is not None
+    assert found.disagreements == [
+        Disagreement("gonka1alice", "epoch", 4, {"gonka_api": 7 * GNK, "gonkascan": 9 * GNK})
+    ]
+    assert (found.missing_epochs, found.epoch_sources, found.open) == ([5, 6], ["gonka_api", "gonkascan"], 0)
+
+    publisher = KafkaPublisher(pipeline.kafka)
+    async with publisher:
+        assert await ask_for_missing(publisher, found) == 2
+    decode = decoder_for(RefreshRequest)
+    asked = [(decode(record), record.partition) for record in await records_of(pipeline.kafka, REFRESH_TOPIC)]
+    assert sorted((request.source, request.epoch, partition) for request, partition in asked) == sorted(
+        (source, epoch, refresh_partition(source)) for source in ("gonka_api", "gonkascan") for epoch in (5, 6)
+    )
+
+
+async def test_only_one_reconciles_at_a_time(pipeline: Pipeline, earnings: Database) -> None:
+    await apply_reports(earnings, [report("alice", 1, GNK)])
+    async with earnings.connection() as other:
+        await other.execute("SELECT pg_advisory_lock(hashtextextended('minegnk.reconciliation', 0))")
+        assert await reconcile(earnings, fix=False) is None
+        await other.execute("SELECT pg_advisory_unlock(hashtextextended('minegnk.reconciliation', 0))")
+    assert await reconcile(earnings, fix=False) is not None
+
+
+async def test_a_changed_order_of_sources_projects_old_dates_again(
+    pipeline: Pipeline, earnings: Database, cache: Database
+) -> None:
+    await apply_source_status(cache, [status("gonka_api", 1), status("gonkascan", 2)])
+    await apply_reports(
+        earnings,
+        [
+            *(report("alice", epoch, 7 * GNK) for epoch in range(3)),
+            *(report("alice", epoch, 9 * GNK, source="gonkascan") for epoch in range(2)),
+            report("bob", 1, 5 * GNK),
+        ],
+    )
+    assert await follow_order(earnings) == 1, "only alice has two sources"
+    before = await history(pipeline)
+    assert [row[2] for row in before] == [7, 7, 7, 5]
+    assert await follow_order(earnings) == 0
+
+    await apply_source_status(cache, [status("gonkascan", 0, minutes=5)])
+    assert await history(pipeline) == before, "a status alone moves no money"
+    assert await follow_order(earnings) == 1
+    assert [(row[2], row[3]) for row in await history(pipeline)] == [
+        (9, "gonkascan"),
+        (9, "gonkascan"),
+        (7, "gonka_api"),
+        (5, "gonka_api"),
+    ]
+    assert sorted(await pipeline.rows("SELECT earnings_total FROM node_stats_cache")) == [(5,), (25,)]
+    assert await follow_order(earnings) == 0
+
+
+async def test_reports_that_came_before_the_statuses_of_their_sources_are_put_in_order(
+    pipeline: Pipeline, earnings: Database, cache: Database
+) -> None:
+    await apply_reports(earnings, [report("alice", 1, 7 * GNK, source="zulu"), report("alice", 1, 9 * GNK)])
+    assert [row[2] for row in await history(pipeline)] == [9], "unknown sources go by name"
+    await apply_source_status(cache, [status("zulu", 1), status("gonka_api", 2)])
+    assert await follow_order(earnings) == 1
+    assert [row[2] for row in await history(pipeline)] == [7]
+
+
+async def test_the_command_tells_differences_by_table_and_exit_code(pipeline: Pipeline, earnings: Database) -> None:
+    await apply_reports(earnings, [report("alice", epoch, 7 * GNK) for epoch in (1, 2, 4)])
+    fine = run(pipeline, "reconcile")
+    assert (fine.returncode, fine.stderr) == (0, "")
+    assert "0 values differ" in fine.stdout
+    await pipeline.execute("UPDATE earnings_history SET earnings_gnk = 8.5 WHERE date = '2026-03-02'")
+    different = run(pipeline, "reconcile")
+    assert different.returncode == 1
+    assert "8.50000000" in different.stdout
+    assert "7.00000000" in different.stdout
+    assert "--fix" in different.stdout
+    document = json.loads(run(pipeline, "reconcile", "--json").stdout)
+    assert document["differences"][0][:3] == ["gonka1alice", "earnings_history", "2026-03-02"]
+    assert document["missing_epochs"] == [3]
+    mended = run(pipeline, "reconcile", "--fix")
+    assert mended.returncode == 0, mended.stderr
+    assert "Mended." in mended.stdout
+    assert "asked ingest for 1" in " ".join(mended.stdout.split())
+    assert run(pipeline, "reconcile").returncode == 0
