@@ -78,9 +78,20 @@ def reduce_reports(reports: Iterable[EarningsReport]) -> Reduced:
     return reduced
 
 
-def rank(report: EarningsReport) -> tuple[bool, datetime, int]:
-    """The order in which reports of one ledger row win: final first, then the later observation, then the amount."""
-    return (report.final, report.observed_at, report.amount)
+def rank(report: EarningsReport) -> tuple[bool, datetime, int, tuple[bool, int], tuple[bool, int], tuple[bool, bool]]:
+    """The order in which reports of one ledger row win: final first, then the later observation, then the amount.
+
+    The rest only makes it total: whatever differs in a column decides, so that no order of arrival can.
+    """
+    said = version_of(report)
+    return (
+        said.final,
+        report.observed_at,
+        said.amount,
+        (said.work is not None, said.work or 0),
+        (said.reward is not None, said.reward or 0),
+        (said.claimed is not None, said.claimed is True),
+    )
 
 
 def version_of(report: EarningsReport) -> Version:

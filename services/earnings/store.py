@@ -43,6 +43,8 @@ NODES_OF_EPOCHS: Final = """
 SELECT DISTINCT node_id, period FROM earnings_ledger WHERE kind = 'epoch' AND period = ANY($1::integer[])
 """
 
+# The order of ledger.rank, told by every column, so that equal ranks are equal rows. The nodes are locked: what the join
+# sees is what is there.
 MERGE_LEDGER: Final = """
 INSERT INTO earnings_ledger AS held
     (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, observed_at)
@@ -53,13 +55,15 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::numeric[], $6
     AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, observed_at)
 LEFT JOIN earnings_ledger AS known USING (node_id, source, kind, period)
 WHERE known.node_id IS NULL
-    OR (new.final, new.observed_at, new.amount_ngonka) > (known.final, known.observed_at, known.amount_ngonka)
+    OR (new.final, new.observed_at, new.amount_ngonka, new.work_ngonka IS NOT NULL, coalesce(new.work_ngonka, 0),
+        new.reward_ngonka IS NOT NULL, coalesce(new.reward_ngonka, 0), new.claimed IS NOT NULL, new.claimed IS TRUE)
+    > (known.final, known.observed_at, known.amount_ngonka, known.work_ngonka IS NOT NULL,
+        coalesce(known.work_ngonka, 0), known.reward_ngonka IS NOT NULL, coalesce(known.reward_ngonka, 0),
+        known.claimed IS NOT NULL, known.claimed IS TRUE)
 ORDER BY node_id, source, kind, period
 ON CONFLICT (node_id, source, kind, period) DO UPDATE SET
     amount_ngonka = EXCLUDED.amount_ngonka, work_ngonka = EXCLUDED.work_ngonka, reward_ngonka = EXCLUDED.reward_ngonka,
     final = EXCLUDED.final, claimed = EXCLUDED.claimed, observed_at = EXCLUDED.observed_at
-WHERE (EXCLUDED.final, EXCLUDED.observed_at, EXCLUDED.amount_ngonka)
-    > (held.final, held.observed_at, held.amount_ngonka)
 """
 
 # What was believed, and since when: a repeated poll adds nothing, a restatement adds a row.

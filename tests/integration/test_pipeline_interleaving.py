@@ -100,6 +100,27 @@ async def test_the_same_holds_for_a_node_that_has_history_already(pipeline: Pipe
     assert await history(pipeline) == [("gonka1alice", date(2025, 12, 1), Decimal(8))]
 
 
+async def test_reports_that_differ_only_in_their_split_or_claim_end_alike_in_any_order(pipeline: Pipeline) -> None:
+    said = [
+        report("alice", 7, 10),
+        report("alice", 7, 10, claimed=True),
+        report("alice", 7, 10, claimed=False),
+        report("alice", 7, 10, work_ngonka=4, reward_ngonka=6),
+        report("alice", 7, 10, work_ngonka=0, reward_ngonka=10, claimed=True),
+        report("alice", 7, 10, work_ngonka=4, reward_ngonka=6, claimed=True),
+    ]
+    ends = set()
+    database = Database(pipeline.database, application="split")
+    async with database:
+        for reports in (said, said[::-1], said[3:] + said[:3]):
+            await pipeline.empty_tables()
+            for each in reports:
+                await apply_reports(database, [each])
+            (row,) = await pipeline.rows("SELECT work_ngonka, reward_ngonka, claimed FROM earnings_ledger")
+            ends.add(row)
+    assert ends == {(4, 6, True)}
+
+
 async def test_sums_beyond_the_column_become_its_greatest_amount_and_stop_nobody(pipeline: Pipeline) -> None:
     bound = 10**18
     database = Database(pipeline.database, application="absurd")
