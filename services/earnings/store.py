@@ -43,8 +43,8 @@ NODES_OF_EPOCHS: Final = """
 SELECT DISTINCT node_id, period FROM earnings_ledger WHERE kind = 'epoch' AND period = ANY($1::integer[])
 """
 
-# The order of ledger.rank, told by every column, so that equal ranks are equal rows. The nodes are locked: what the join
-# sees is what is there.
+# The order of ledger.rank, told by every column, so that equal ranks are equal rows. The nodes are locked: what the
+# join sees is what is there.
 MERGE_LEDGER: Final = """
 INSERT INTO earnings_ledger AS held
     (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, observed_at)
