@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from services.embedded.jars import Progress, provide_jars
 from services.embedded.server import Server
@@ -30,9 +30,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,RELAYED:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 # Topics are created on purpose, never by a typing error.
@@ -59,6 +59,13 @@ log.cleaner.dedupe.buffer.size=16777216
 """
 
 
+class Relay(NamedTuple):
+    """A second listener, on `port`, whose clients are told to come to `advertised_port`, where a relay listens."""
+
+    port: int
+    advertised_port: int
+
+
 class KafkaServer(Server):
     """A Kafka broker on 127.0.0.1 without authentication; `controller_port` is for itself."""
 
@@ -66,9 +73,17 @@ class KafkaServer(Server):
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     orphan_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
-    def __init__(self, directory: Path, port: int, controller_port: int, on_progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        controller_port: int,
+        on_progress: Progress | None = None,
+        relay: Relay | None = None,
+    ) -> None:
         super().__init__(directory, port)
         self.controller_port = controller_port
+        self.relay = relay
         self.data = directory / "kafka"
         self._properties_file = directory / "kafka.properties"
         self._on_progress = on_progress
@@ -91,7 +106,13 @@ class KafkaServer(Server):
         incoming.replace(self.data)
 
     def _write_properties(self, data: Path) -> Path:
-        text = _PROPERTIES.format(port=self.port, controller_port=self.controller_port, data=data)
+        listeners = advertised = f"PLAINTEXT://127.0.0.1:{self.port}"
+        if self.relay:
+            listeners += f",RELAYED://127.0.0.1:{self.relay.port}"
+            advertised += f",RELAYED://127.0.0.1:{self.relay.advertised_port}"
+        text = _PROPERTIES.format(
+            listeners=listeners, advertised=advertised, controller_port=self.controller_port, data=data
+        )
         self._properties_file.write_text(text, encoding="utf-8")
         return self._properties_file
 

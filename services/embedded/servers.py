@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services.embedded import postgres
 from services.embedded.jars import Progress
-from services.embedded.kafka import KafkaServer
+from services.embedded.kafka import KafkaServer, Relay
 from services.embedded.ports import remembered_ports
 from services.embedded.postgres import PostgresServer
 from services.embedded.server import Server
@@ -35,14 +35,22 @@ class Endpoints:
 
 
 class EmbeddedServers:
-    """Both servers of `directory`. For one owner at a time: the supervisor, or a test that stops and kills them."""
+    """Both servers of `directory`. For one owner at a time: the supervisor, or a test that stops and kills them.
 
-    def __init__(self, directory: Path, on_progress: Progress | None = None) -> None:
+    With `kafka_relay_port`, clients can also come to Kafka through a relay on that port: it passes them on to
+    `kafka.relay.port`.
+    """
+
+    def __init__(
+        self, directory: Path, on_progress: Progress | None = None, *, kafka_relay_port: int | None = None
+    ) -> None:
         directory = directory.absolute()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ports = remembered_ports(directory / "ports.json", ["postgres", "kafka", "kafka_controller"])
+        names = ["postgres", "kafka", "kafka_controller", *(["kafka_relayed"] if kafka_relay_port else [])]
+        ports = remembered_ports(directory / "ports.json", names)
+        relay = Relay(ports["kafka_relayed"], kafka_relay_port) if kafka_relay_port else None
         self.postgres = PostgresServer(directory, ports["postgres"])
-        self.kafka = KafkaServer(directory, ports["kafka"], ports["kafka_controller"], on_progress)
+        self.kafka = KafkaServer(directory, ports["kafka"], ports["kafka_controller"], on_progress, relay)
         self._on_progress = on_progress
 
     @property

@@ -213,6 +213,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             )
             offsets = {partition: unreadable.offset + 1}
             return _Batch(self._polling.number, unreadable.timestamp, offsets, letters=[letter])
+        self._metrics.polled(sum(map(len, records.values())))
         with self._metrics.stage("decode"):
             return self._decoded(records) if records else None
 

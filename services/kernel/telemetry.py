@@ -62,6 +62,12 @@ class ConsumerMetrics:
             ["topic", "outcome"],
             registry=registry,
         )
+        self.polled = Counter(
+            "minegnk_consumer_polled_records",
+            "Records read from Kafka. Those of a batch that is left uncommitted are read, and counted, again.",
+            ["topic"],
+            registry=registry,
+        )
         self.dead_letters = Counter(
             "minegnk_consumer_dead_letters", "Dead letters by reason.", ["topic", "reason"], registry=registry
         )
@@ -118,6 +124,10 @@ class TopicMetrics:
             yield
         finally:
             self._metrics.seconds.labels(self._topic, name).inc(perf_counter() - start)
+
+    def polled(self, records: int) -> None:
+        """Count records that were read, perhaps not for the first time."""
+        self._metrics.polled.labels(self._topic).inc(records)
 
     def batch(self, records: int, latency_seconds: float) -> None:
         """Count a committed batch."""
