@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from services.cli.letter_views import readable
 from services.cli.snapshot import GROUPS, TopicReader
+from services.cli.terminal import console
 from services.kernel import holds
 from services.kernel.errors import ConfigurationError
 from services.kernel.holds import Hold
@@ -37,14 +37,14 @@ def list_holds() -> None:
     """Show the partitions that are held, and the record each of them stands at."""
     found = asyncio.run(_holds(load(KafkaSettings)))
     if not found:
-        Console().print("No partition is held.")
+        console().print("No partition is held.")
         return
     table = Table("topic", "partition", "offset", "reason", "error")
     for partition, hold in sorted(found.items()):
         cells = [partition.topic, str(partition.partition), str(hold.offset), hold.reason, readable(hold.error)]
         table.add_row(*map(Text, cells))  # what a producer wrote is no markup
-    Console().print(table)
-    Console().print("Mend the producer, then let them go on: minegnk consumer resume")
+    console().print(table)
+    console().print("Mend the producer, then let them go on: minegnk consumer resume")
 
 
 @consumer_app.command()
@@ -67,7 +67,7 @@ def resume(
     if skip_until is not None and partition is None:
         raise ConfigurationError("--skip-until needs --topic and --partition: an offset belongs to one partition.")
     for sentence in asyncio.run(_resume(load(KafkaSettings), topic, partition, skip_until)):
-        Console().print(sentence)
+        console().print(sentence)
 
 
 async def _holds(kafka: KafkaSettings) -> dict[TopicPartition, Hold]:

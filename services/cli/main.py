@@ -5,7 +5,20 @@ import sys
 
 import typer
 
-from services.cli import consumer, dlq, embedded, publish, reconcile, replay, run, schema, simulator, status, topics
+from services.cli import (
+    consumer,
+    dlq,
+    embedded,
+    explain,
+    publish,
+    reconcile,
+    replay,
+    run,
+    schema,
+    simulator,
+    status,
+    topics,
+)
 from services.cli import services as running
 from services.kernel.errors import UserError
 
@@ -26,6 +39,7 @@ dlq.register(app)
 replay.register(app)
 consumer.register(app)
 reconcile.register(app)
+explain.register(app)
 app.add_typer(embedded.embedded_app)
 simulator.register(app)
 

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import asyncpg
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from services.cli.letter_views import readable
+from services.cli.terminal import console
 from services.earnings.nightly import ask_for_missing
 from services.earnings.reconciliation import Difference, Reconciliation, reconcile
 from services.kernel import database
@@ -66,28 +66,28 @@ async def _reconcile(settings: DatabaseSettings, kafka: KafkaSettings, *, fix: b
 
 
 def _show(found: Reconciliation, asked: int, limit: int) -> None:
-    console = Console()
+    out = console()
     if found.differences:
-        console.print(_differences("History and totals that are not what the ledger gives", found.differences, limit))
+        out.print(_differences("History and totals that are not what the ledger gives", found.differences, limit))
     if found.sums:
-        console.print(_differences("Totals that are not the sum of their history", found.sums, limit))
+        out.print(_differences("Totals that are not the sum of their history", found.sums, limit))
     if found.disagreements:
         table = _table("Sources that disagree (ngonka)", "node", "kind", "period", "amounts")
         for each in found.disagreements[:limit]:
             amounts = ", ".join(f"{source} {amount:,}" for source, amount in each.amounts.items())
             table.add_row(*map(Text, (readable(each.identifier), each.kind, str(each.period), amounts)))
-        console.print(_counted(table, len(found.disagreements), limit))
+        out.print(_counted(table, len(found.disagreements), limit))
     if found.missing_epochs:
         epochs = ", ".join(map(str, found.missing_epochs[-limit:]))
         doing = f"asked ingest for {asked}" if asked else "run with --fix to ask ingest for them"
-        console.print(f"{len(found.missing_epochs):,} epochs nobody reported ({doing}), the newest: {epochs}")
+        out.print(f"{len(found.missing_epochs):,} epochs nobody reported ({doing}), the newest: {epochs}")
     mended = " Mended." if found.fixed and found.differences else ""
-    console.print(
+    out.print(
         f"{found.nodes:,} nodes compared: {len(found.differences):,} values differ, {len(found.sums):,} sums, "
         f"{len(found.disagreements):,} disagreements of sources, {len(found.missing_epochs):,} epochs missing.{mended}"
     )
     if found.open:
-        console.print("Run `minegnk reconcile --fix` to derive them again from the ledger.")
+        out.print("Run `minegnk reconcile --fix` to derive them again from the ledger.")
 
 
 def _differences(title: str, differences: list[Difference], limit: int) -> Table:

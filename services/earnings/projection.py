@@ -142,7 +142,7 @@ async def project_touched(
     pairs = [(node, day) for node, days in dated.items() for day in days]
     facts = await _facts_of_dates(connection, dated)
     if whole:
-        own = _facts(await connection.fetch(FACTS_OF_NODES, whole))
+        own = facts_of(await connection.fetch(FACTS_OF_NODES, whole))
         await _set_bases(connection, own)
         facts += own
         pairs += [(row["node_id"], row["date"]) for row in await connection.fetch(DATES_OF_NODES, whole)]
@@ -169,7 +169,7 @@ async def _facts_of_dates(connection: Connection, dated: Mapping[UUID, set[date]
         epochs.setdefault(row["date"], []).append(row["epoch"])
     wanted = [(node, epoch, day) for node, days in dated.items() for day in days for epoch in epochs.get(day, ())]
     columns = [[each[at] for each in wanted] for at in range(3)]
-    return _facts(await connection.fetch(FACTS_OF_EPOCHS, *columns))
+    return facts_of(await connection.fetch(FACTS_OF_EPOCHS, *columns))
 
 
 async def _set_bases(connection: Connection, facts: Sequence[Fact[UUID]]) -> None:
@@ -179,7 +179,8 @@ async def _set_bases(connection: Connection, facts: Sequence[Fact[UUID]]) -> Non
     await connection.execute(SET_BASIS, list(by_node), [basis_of(own) for own in by_node.values()])
 
 
-def _facts(rows: Iterable[Any]) -> list[Fact[UUID]]:
+def facts_of(rows: Iterable[Any]) -> list[Fact[UUID]]:
+    """The rows of FACTS_OF_NODES and FACTS_OF_EPOCHS as facts."""
     return [
         Fact(
             row["node_id"],
