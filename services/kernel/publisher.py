@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from mode import Service
 
 from services.kernel.events import Event
@@ -22,10 +23,16 @@ class KafkaPublisher(Service):
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
         self._connected = asyncio.Event()
+        self._replacing = asyncio.Lock()
 
     async def on_start(self) -> None:
         """Connect. Raises KafkaConnectionError when no broker answers."""
-        self._producer = AIOKafkaProducer(
+        self._producer = self._new_producer()
+        await self._producer.start()
+        self._connected.set()
+
+    def _new_producer(self) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
             bootstrap_servers=self._settings.bootstrap_servers,
             enable_idempotence=True,
             acks="all",
@@ -38,13 +45,12 @@ class KafkaPublisher(Service):
             # Counted before compression; the broker's own limit is the topic's.
             max_request_size=64 * RECORD_LIMIT_BYTES if self._compression else 2 * RECORD_LIMIT_BYTES,
         )
-        await self._producer.start()
-        self._connected.set()
 
     async def on_stop(self) -> None:
         """Deliver what is under way and close."""
-        if self._producer is not None:
-            await self._producer.stop()
+        async with self._replacing:
+            if self._producer is not None:
+                await self._producer.stop()
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Publish the events; returns once Kafka has acknowledged every one, raises KafkaError otherwise."""
@@ -53,9 +59,10 @@ class KafkaPublisher(Service):
     async def send(self, records: Iterable[OutgoingRecord], *, partition: int | None = None) -> None:
         """Publish encoded records; returns once Kafka has acknowledged every one, raises KafkaError otherwise."""
         await self._connected.wait()  # parts of a service start one after the other, and may publish at once
-        assert self._producer is not None, "it is set before the event"
+        producer = self._producer
+        assert producer is not None, "it is set before the event"
         deliveries = [
-            await self._producer.send(
+            await producer.send(
                 record.topic, value=(record.value,), key=record.key, headers=record.headers, partition=partition
             )
             for record in records
@@ -64,4 +71,23 @@ class KafkaPublisher(Service):
         outcomes = await asyncio.gather(*deliveries, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
+                await self._replace(producer)
                 raise outcome
+
+    async def _replace(self, failed: AIOKafkaProducer) -> None:
+        """Go on with a new producer: the failed one has numbered a batch that the broker never took.
+
+        Whatever it sent to that partition from now on would be refused as out of sequence.
+        """
+        async with self._replacing:
+            replaced = self._producer is not failed
+            if replaced or self.should_stop:
+                return
+            fresh = self._new_producer()
+            try:
+                await fresh.start()
+            except KafkaError:  # Kafka is away: the next failure comes here again
+                await fresh.stop()
+                return
+            self._producer = fresh
+            await failed.stop()
