@@ -34,7 +34,8 @@ def table(letters: Iterable[Letter], *, with_state: bool) -> Table:
 
 def by_reason(reasons: Counter[str]) -> str:
     """How many there are of each, the most frequent first: '3 invalid_field, 1 tombstone'."""
-    return ", ".join(f"{count:,} {readable(reason)}" for reason, count in reasons.most_common())
+    ranked = sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{count:,} {readable(reason)}" for reason, count in ranked)
 
 
 def letters_of(count: int) -> str:

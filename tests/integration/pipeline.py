@@ -237,3 +237,26 @@ async def _partitions_of(kafka: KafkaSettings, topic: str) -> list[int]:
         return sorted(partition["partition"] for partition in described["partitions"])
     finally:
         await admin.close()
+
+
+async def publish_unreadable(kafka: KafkaSettings, topic: str, *, partition: int) -> None:
+    """Publish a record with a header whose name is not UTF-8, as other clients can: aiokafka fails to read it."""
+    program = f"""
+import asyncio, os
+os.environ["AIOKAFKA_NO_EXTENSIONS"] = "1"  # the builder in Python takes any kind of str
+from aiokafka import AIOKafkaProducer
+
+class NotUtf8(str):
+    def encode(self, *_):
+        return b"\\xff\\xfe"
+
+async def main():
+    producer = AIOKafkaProducer(bootstrap_servers={kafka.bootstrap_servers!r})
+    await producer.start()
+    await producer.send_and_wait({topic!r}, b"{{}}", partition={partition}, headers=[(NotUtf8("x"), b"y")])
+    await producer.stop()
+
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    assert await process.wait() == 0

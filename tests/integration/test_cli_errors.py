@@ -80,7 +80,9 @@ def test_a_missing_sources_file(pipeline: Pipeline, tmp_path: Path) -> None:
     assert "there is no such file; set MINEGNK_SOURCES_FILE" in sentence
 
 
-@pytest.mark.parametrize("command", [["cache"], ["ingest"], ["topics"], ["publish", "readings"]])
+@pytest.mark.parametrize(
+    "command", [["cache"], ["ingest"], ["topics"], ["publish", "readings"], ["dlq", "list"], ["dlq", "retry", "--yes"]]
+)
 def test_no_kafka(pipeline: Pipeline, tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "sources.toml"
     path.write_text(GOOD_SOURCE)
@@ -168,3 +170,18 @@ def test_publishing_an_unknown_kind(pipeline: Pipeline) -> None:
 
 def test_publishing_a_missing_file(pipeline: Pipeline) -> None:
     assert "/nowhere/events.jsonl" in refused(pipeline, "publish", "readings", "/nowhere/events.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["list", "--reason", "bad"], "There is no reason 'bad': use one of tombstone, undecodable, "),
+        (["list", "--topic", "horoscopes"], "No dead letters come from a topic 'horoscopes': use readings, "),
+        (["retry", "--partition", "3"], "--partition needs --topic"),
+        (["drop", "--topic", "readings", "--offset", "3"], "--offset needs --topic and --partition"),
+        (["list", "--since", "yesterday"], "'yesterday' is no time: write it like 2026-03-01T12:00:00Z"),
+        (["show", "readings", "3", "7"], "There is no dead letter of node.readings.v1, partition 3, offset 7: "),
+    ],
+)
+def test_a_mistake_about_dead_letters(pipeline: Pipeline, arguments: list[str], told: str) -> None:
+    assert refused(pipeline, "dlq", *arguments).startswith(told)

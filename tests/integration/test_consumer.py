@@ -1,7 +1,6 @@
 """The batch consumer on a real Kafka: what it commits, what it repeats, and what it never does."""
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -10,7 +9,7 @@ import pytest
 from services.kernel.events import NodeReading
 from services.kernel.halving import Applied
 from services.kernel.settings import KafkaSettings
-from tests.integration.pipeline import until
+from tests.integration.pipeline import publish_unreadable, until
 from tests.integration.streams import PARTITIONS, Handled, Observed, Stream, new_stream, running
 
 pytestmark = pytest.mark.integration
@@ -143,7 +142,7 @@ async def test_a_batch_that_hits_a_time_limit_gets_through_in_parts(stream: Stre
 async def test_a_record_that_the_client_cannot_read_is_a_dead_letter_and_the_others_are_handled(stream: Stream) -> None:
     await stream.publish(range(50), partition=0)
     await stream.publish(range(100, 130), partition=1)
-    await publish_unreadable(stream, partition=1)
+    await publish_unreadable(stream.kafka, stream.topic, partition=1)
     await stream.publish(range(130, 150), partition=1)
     handled = Handled()
     wanted = [*range(50), *range(100, 150)]
@@ -157,29 +156,6 @@ async def test_a_record_that_the_client_cannot_read_is_a_dead_letter_and_the_oth
     headers = dict(letter.headers)
     assert (letter.value, headers["minegnk_dlq_offset"], headers["minegnk_dlq_value"]) == (None, b"30", b"omitted")
     assert headers["minegnk_dlq_reason"] == b"undecodable"
-
-
-async def publish_unreadable(stream: Stream, partition: int) -> None:
-    """Publish a record with a header whose name is not UTF-8, as other clients can: aiokafka fails to read it."""
-    program = f"""
-import asyncio, os
-os.environ["AIOKAFKA_NO_EXTENSIONS"] = "1"  # the builder in Python takes any kind of str
-from aiokafka import AIOKafkaProducer
-
-class NotUtf8(str):
-    def encode(self, *_):
-        return b"\\xff\\xfe"
-
-async def main():
-    producer = AIOKafkaProducer(bootstrap_servers={stream.kafka.bootstrap_servers!r})
-    await producer.start()
-    await producer.send_and_wait({stream.topic!r}, b"{{}}", partition={partition}, headers=[(NotUtf8("x"), b"y")])
-    await producer.stop()
-
-asyncio.run(main())
-"""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
-    assert await process.wait() == 0
 
 
 async def test_a_worker_that_lost_its_partitions_leaves_what_it_had_read_ahead(stream: Stream) -> None:
