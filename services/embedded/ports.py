@@ -10,7 +10,7 @@ from services.embedded.files import write_private
 
 # Below the ports that systems hand to outgoing connections (Linux: from 32768): a client that retries a stopped
 # server there can be handed that very port, connect to itself and keep the server from coming back.
-_RANGE = range(20_000, 32_000)
+PORTS = range(20_000, 32_000)
 
 
 def is_free(port: int) -> bool:
@@ -36,7 +36,7 @@ def remembered_ports(path: Path, names: Sequence[str]) -> dict[str, int]:
     for name in names:
         port = kept.get(name)
         while port is None or port in ports.values() or not is_free(port):
-            port = random.SystemRandom().choice(_RANGE)
+            port = random.SystemRandom().choice(PORTS)
         ports[name] = port
     if ports != kept:
         write_private(path, json.dumps(ports))

@@ -48,6 +48,8 @@ _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
     (TimeoutError, Fault.SLOW),
     (OSError, Fault.TRANSIENT),
     (asyncpg.InterfaceError, Fault.TRANSIENT),
+    # A connection of the pool that PostgreSQL ended with an error while no query ran; the pool throws it away.
+    (asyncpg.InternalClientError, Fault.TRANSIENT),
 )
 """Verdicts by type; the first that fits holds."""
 

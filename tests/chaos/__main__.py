@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import secrets
 import shutil
 import sys
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="the first schedule's; the next ones follow (default: by chance)")
     parser.add_argument("--report", type=Path, help="file for the table, in Markdown")
     arguments = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the test's own clients, whose broker is killed, too
     seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
     outcomes: list[Outcome] = []
     for number in range(seed, seed + arguments.schedules):

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
+from random import Random, SystemRandom
 from types import TracebackType
 
 from pydantic import SecretStr
 
-from services.embedded.ports import remembered_ports
+from services.embedded.ports import PORTS, is_free, remembered_ports
 from services.embedded.server import Server
 from services.embedded.servers import EmbeddedServers
 from services.kernel import migrations
@@ -33,6 +33,7 @@ STOP_SECONDS = 10.0
 UNAVAILABLE_EXIT_CODE = 3
 """Of a worker that was started while a server was away: it says so and ends, and its supervisor starts another."""
 
+_RESTART_SECONDS = 2.0
 _SETTINGS = {
     "MINEGNK_CONSUMER_MAX_POLL_INTERVAL": str(MAX_POLL_INTERVAL_SECONDS),
     "MINEGNK_KAFKA_SESSION_TIMEOUT": str(SESSION_TIMEOUT_SECONDS),
@@ -106,6 +107,7 @@ class Cluster:
         self._servers: EmbeddedServers
         self._watching: asyncio.Task[None]
         self._watched: set[int] = set()
+        self._ports: set[int] = set()
 
     async def __aenter__(self) -> "Cluster":
         for proxy in self.proxies.values():
@@ -178,8 +180,7 @@ class Cluster:
 
     def start(self, service: str) -> Running:
         """Start a worker."""
-        name = f"metrics{len(self.workers)}"
-        port = remembered_ports(self._directory / f"{name}.json", [name])[name]
+        port = self._free_port()
         worker = self._relayed.start(service, MINEGNK_METRICS_PORT=str(port), **_SETTINGS)
         running = Running(service, worker, port)
         self.workers.append(running)
@@ -189,6 +190,14 @@ class Cluster:
         """The service's workers that run, those that hold partitions first."""
         running = [each for each in self.workers if each.service == service and each.alive]
         return sorted(running, key=lambda each: not each.partitions)
+
+    def _free_port(self) -> int:
+        """A port that nobody listens on, and that no worker was given, who may not listen yet."""
+        while True:
+            port = SystemRandom().choice(PORTS)
+            if port not in self._ports and is_free(port):
+                self._ports.add(port)
+                return port
 
     async def ready(self, running: Running, seconds: float = 40) -> None:
         """Wait until the worker holds partitions."""
@@ -241,5 +250,5 @@ class Cluster:
                     self.refused_starts += 1
                 else:
                     self.failures.append(f"ended by itself: {running.worker}")
-                await asyncio.sleep(1)
+                await asyncio.sleep(_RESTART_SECONDS)
                 self.start(running.service)

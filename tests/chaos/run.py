@@ -47,6 +47,7 @@ class Outcome:
     accounts: Accounts
     faults: Counter[Kind]
     restarts: int
+    refused_starts: int  # while a server was away: not a restart each, but one that took several attempts
     redelivered: int
     take_overs: list[float]  # seconds from a kill -9 to progress of all of its partitions, where nothing else disturbed
     returns: dict[str, list[float]]  # seconds from a server's return to progress of both topics
@@ -64,7 +65,7 @@ class Outcome:
             [
                 f"seed {self.schedule.seed}: {'passed' if self.passed else 'FAILED'} after {self.seconds:.0f} s",
                 f"  faults: {', '.join(f'{number} {kind}' for kind, number in self.faults.items())}",
-                f"  {self.restarts} restarts, {self.redelivered} records redelivered",
+                f"  {self.restarts} restarts ({self.refused_starts} refused), {self.redelivered} records redelivered",
                 f"  kill -9 to progress: {_figures(self.take_overs)}; return to progress: {returns}",
                 f"  {self.accounts}",
                 *(f"  failure: {failure}" for failure in self.failures),
@@ -114,7 +115,8 @@ class Run:
             self._plan,
             accounts,
             Counter(each.fault.kind for each in self._happened),
-            len(self._cluster.workers) - sum(self._plan.workers.values()),
+            len(self._cluster.workers) - sum(self._plan.workers.values()) - self._cluster.refused_starts,
+            self._cluster.refused_starts,
             max(0, self._observer.records_read() - accounts.records - len(source_statuses(datetime.now(UTC)))),
             take_overs,
             {name: self._returns(name) for name in ("postgres", "kafka")},

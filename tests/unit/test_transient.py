@@ -25,6 +25,7 @@ from services.kernel.transient import Fault, classify
         asyncpg.ReadOnlySQLTransactionError("x"),
         asyncpg.InvalidPasswordError("x"),
         asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 11; another operation (2) is in progress"),
         KafkaConnectionError("x"),
         ConnectionResetError(),
         OSError(errno.ENETUNREACH, "Network is unreachable"),
