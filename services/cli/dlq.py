@@ -5,14 +5,13 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from rich.console import Console
 
 from services.cli import letter_views as views
 from services.cli.letter_filter import (
@@ -92,6 +91,10 @@ def _open(kafka: KafkaSettings, wanted: Wanted) -> list[Letter]:
     return found
 
 
+def _write(lines: Iterable[str]) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
 # Looking at letters.
 
 
@@ -119,13 +122,10 @@ def list_letters(
     elif as_json:
         _run(kafka, _write_json(kafka, found[-(limit or 0) :]))
     else:
-        # A file or another command has room for whole rows.
-        console = Console(width=None if sys.stdout.isatty() else 240)
         shown = found[-(limit or _TABLE_ROWS) :]
-        console.print(views.table(shown, with_state=done))
-        sys.stdout.write(f"{views.summary(found)}\n")
+        _write([*views.table(shown, with_state=done), views.summary(found)])
         if len(shown) < len(found):
-            sys.stdout.write(f"Shown are the {len(shown):,} newest; --limit shows more.\n")
+            _write([f"Shown are the {len(shown):,} newest; --limit shows more."])
 
 
 @dlq_app.command()
@@ -134,8 +134,7 @@ def show(topic: str, partition: int, offset: int) -> None:
     kafka = load(KafkaSettings)
     place = Place(topic_named(topic), partition, offset)
     wanted = Wanted((place.topic,), None, None, None, partition, offset)
-    for line in _run(kafka, _show(kafka, wanted)):
-        sys.stdout.write(f"{line}\n")
+    _write(_run(kafka, _show(kafka, wanted)))
 
 
 async def _show(kafka: KafkaSettings, wanted: Wanted) -> list[str]:

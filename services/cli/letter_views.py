@@ -1,4 +1,4 @@
-"""Dead letters as text, JSON and tables. What a producer wrote never reaches the terminal unescaped."""
+"""Dead letters as lines of text and as JSON. What a producer wrote never reaches the terminal unescaped."""
 
 import base64
 from collections import Counter
@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from rich.table import Table
-from rich.text import Text
 
 from services.kernel.letters import Letter, State
 from services.kernel.wire import Headers, OutgoingRecord
@@ -17,19 +15,24 @@ _KEY_WIDTH = 24
 _ERROR_WIDTH = 80
 
 
-def table(letters: Iterable[Letter], *, with_state: bool) -> Table:
-    """One row a letter."""
-    found = Table("topic", "partition", "offset", "when (UTC)", "key", "reason", "error")
-    if with_state:
-        found.add_column("state")
-    for letter in letters:
-        topic, partition, offset = letter.identity
-        cells = [topic, str(partition), str(offset), f"{_time(letter.rejected_ms):%Y-%m-%d %H:%M:%S}"]
-        cells += [_cut(readable(letter.key), _KEY_WIDTH), readable(letter.reason)]
-        cells += [_cut(readable(letter.error), _ERROR_WIDTH)]
-        # Text, since rich takes a plain string for markup of its own.
-        found.add_row(*(Text(cell) for cell in cells + [letter.state] * with_state))
-    return found
+def table(letters: Iterable[Letter], *, with_state: bool) -> Iterator[str]:
+    """A line a letter, under a heading. Nothing that names a letter is ever cut, however narrow the terminal is."""
+    heading = ["topic", "partition", "offset", "when (UTC)", "key", "reason", *["state"] * with_state, "error"]
+    rows = [heading, *(_row(letter, with_state=with_state) for letter in letters)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _row(letter: Letter, *, with_state: bool) -> list[str]:
+    return [
+        *map(str, letter.identity),
+        f"{_time(letter.rejected_ms):%Y-%m-%d %H:%M:%S}",
+        _cut(readable(letter.key), _KEY_WIDTH),
+        readable(letter.reason),
+        *[letter.state] * with_state,
+        _cut(readable(letter.error), _ERROR_WIDTH),
+    ]
 
 
 def by_reason(reasons: Counter[str]) -> str:

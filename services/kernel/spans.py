@@ -76,4 +76,5 @@ async def _partition(
                 next_offset = record.offset + 1
                 max_records = _POLL_RECORDS
     finally:
-        await consumer.stop()
+        # In a task of its own: while Kafka is away, the client lets the cancellation of its own requests out of here.
+        await asyncio.wait([asyncio.create_task(consumer.stop())])

@@ -1,11 +1,8 @@
 """What an operator sees of a letter, whatever its producer wrote."""
 
 import base64
-import io
 import json
 from typing import Any
-
-from rich.console import Console
 
 from services.cli import letter_views as views
 from services.kernel.letters import Letter, Mark, Place, State
@@ -29,14 +26,25 @@ def lines(letter: Letter, record: OutgoingRecord | None) -> list[str]:
     return list(views.whole(letter, record))
 
 
-def test_control_characters_and_markup_reach_the_terminal_as_text() -> None:
-    shown = io.StringIO()
-    console = Console(file=shown, force_terminal=True, color_system=None, width=240)
-    console.print(views.table([letter(error=HOSTILE, reason=HOSTILE)], with_state=True))
+def test_what_could_steer_a_terminal_reaches_it_escaped() -> None:
+    table = "\n".join(views.table([letter(error=HOSTILE, reason=HOSTILE)], with_state=True))
     whole = "\n".join(lines(letter(error=HOSTILE), original(HOSTILE.encode(), HOSTILE.encode(), HOSTILE.encode())))
-    for text in (shown.getvalue(), whole):
+    for text in (table, whole):
         assert "\\x1b[2J[red]\\n\\x9b0m\\u202e" in text
         assert not {"\x1b", "\x9b", "\u202e"} & set(text)
+
+
+def test_the_table_aligns_its_columns_and_cuts_only_keys_and_errors() -> None:
+    long = letter(offset=123_456_789, reason="identifier_type_mismatch", error="e" * 200)
+    long.key = b"k" * 64
+    assert list(views.table([letter(), long], with_state=False)) == [
+        "topic             partition  offset     when (UTC)           key                       "
+        "reason                    error",
+        "node.readings.v1  3          7          2026-03-01 12:00:00  k                         "
+        "undecodable               not JSON",
+        f"node.readings.v1  3          123456789  2026-03-01 12:00:00  {'k' * 23}…  "
+        f"identifier_type_mismatch  {'e' * 79}…",
+    ]
 
 
 def test_json_is_shown_with_a_field_a_line_and_numbers_as_they_were_written() -> None:
