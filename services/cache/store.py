@@ -97,6 +97,13 @@ FROM different JOIN won ON won.node_id = different.id
 WHERE nodes.id = different.id
 """
 
+# Tokens and stats are two statements on one table: without one ordered pass before them, two transactions could each
+# hold what the other wants. (A row that DO UPDATE ... WHERE false leaves alone is locked all the same.)
+LOCK_STATS: Final = """
+INSERT INTO node_stats_cache AS held (node_id, fetched_at)
+SELECT node_id, NULL FROM unnest($1::uuid[]) AS node (node_id) ORDER BY node_id
+ON CONFLICT (node_id) DO UPDATE SET fetched_at = held.fetched_at WHERE false
+"""
 PROJECT_TOKENS: Final = """
 INSERT INTO node_stats_cache AS held (node_id, tokens_per_sec, fetched_at)
 SELECT node_id, tokens_per_sec, NULL FROM unnest($1::uuid[], $2::numeric[]) AS fact (node_id, tokens_per_sec)
@@ -168,7 +175,11 @@ async def apply_readings(database: Database, readings: Sequence[NodeReading]) ->
     async with database.transaction() as connection:
         ids = await node_ids(connection, reduced.types)
         await _merge_uptime(connection, ids, reduced)
-        await _merge_facts(connection, ids, reduced)
+        measured = await _merge_facts(connection, ids, reduced)
+        if measured:
+            stats = {ids[identifier] for identifier, _ in reduced.stats}
+            await connection.execute(LOCK_STATS, list(stats.union(row["node_id"] for row in measured)))
+            await connection.execute(PROJECT_TOKENS, *_columns(measured, "node_id", "value"))
         changed = await _merge_stats(connection, ids, reduced)
     return Applied(changed, len(readings) - changed)
 
@@ -190,9 +201,10 @@ async def _merge_stats(connection: Connection, ids: Mapping[str, UUID], reduced:
     return int(status.rsplit(" ", 1)[1])
 
 
-async def _merge_facts(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> None:
+async def _merge_facts(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> list[Record]:
+    """Merge the facts and bring nodes up to date; returns the facts that won and belong into node_stats_cache."""
     if not reduced.facts:
-        return
+        return []
     won = await connection.fetch(
         MERGE_FACTS,
         [ids[identifier] for identifier, _ in reduced.facts],
@@ -204,9 +216,7 @@ async def _merge_facts(connection: Connection, ids: Mapping[str, UUID], reduced:
     described = [row for row in won if row["field"] != "tokens_per_sec"]
     if described:
         await connection.execute(PROJECT_NODE_FACTS, *_columns(described, "node_id", "field", "value"))
-    measured = [row for row in won if row["field"] == "tokens_per_sec"]
-    if measured:
-        await connection.execute(PROJECT_TOKENS, *_columns(measured, "node_id", "value"))
+    return [row for row in won if row["field"] == "tokens_per_sec"]
 
 
 async def _merge_uptime(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from services.cache.store import apply_readings
 from services.earnings.store import apply_reports
 from services.kernel.database import Database, connect_arguments
-from services.kernel.events import EarningsReport
+from services.kernel.events import EarningsReport, NodeReading
 from tests.integration.pipeline import Pipeline, until
 
 pytestmark = pytest.mark.integration
@@ -160,3 +161,57 @@ async def test_two_first_reports_of_an_epoch_that_disagree_about_its_date_end_on
         ("gonka1alice", date(2025, 12, 2), Decimal(1)),
         ("gonka1bob", date(2025, 12, 2), Decimal(2)),
     ]
+
+
+async def test_the_cache_and_earnings_write_the_same_nodes_without_a_deadlock(pipeline: Pipeline) -> None:
+    """Earnings wait in the middle of their nodes; the cache has tokens for the last and a status for the first."""
+    names = ["alice", "bob", "carol"]
+    async with two_workers(pipeline) as (earnings, _):
+        await apply_reports(earnings, [report(name, 1, 10**9) for name in names])
+        first, middle, last = [
+            row[0]
+            for row in await pipeline.rows(
+                "SELECT identifier FROM nodes JOIN node_stats_cache ON node_id = id ORDER BY id"
+            )
+        ]
+        readings = [
+            NodeReading(
+                identifier=last,
+                identifier_type="wallet",
+                source="mine",
+                observed_at=OBSERVED,
+                tokens_per_sec=Decimal(5),
+            ),
+            NodeReading(
+                identifier=first, identifier_type="wallet", source="mine", observed_at=OBSERVED, status="healthy"
+            ),
+        ]
+        deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        before = await pipeline.rows(deadlocks)
+        gate = await asyncpg.connect(**connect_arguments(pipeline.database))
+        watch = await asyncpg.connect(**connect_arguments(pipeline.database))
+        cache = Database(pipeline.database, application="cache", role="minegnk_cache")
+        try:
+            async with cache:
+                transaction = gate.transaction()
+                await transaction.start()
+                await gate.execute(
+                    "SELECT FROM node_stats_cache JOIN nodes ON id = node_id WHERE identifier = $1"
+                    " FOR UPDATE OF node_stats_cache",
+                    middle,
+                )
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(apply_reports(earnings, [report(name, 2, 10**9) for name in names]))
+                    await until(lambda: waits(watch, "first"), "earnings wait for the node in the middle")
+                    tasks.create_task(apply_readings(cache, readings))
+                    await until(lambda: waits(watch, "cache"), "the cache waits for earnings")
+                    await transaction.commit()
+        finally:
+            await gate.close()
+            await watch.close()
+    assert await pipeline.rows(deadlocks) == before
+    assert sorted(
+        await pipeline.rows(
+            "SELECT identifier, earnings_total, status, tokens_per_sec FROM node_stats_cache JOIN nodes ON id = node_id"
+        )
+    ) == sorted([(first, 2, "healthy", None), (middle, 2, None, None), (last, 2, None, 5)])
