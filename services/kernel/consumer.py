@@ -152,10 +152,13 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             for task in late:  # the database does not answer: the transaction is rolled back, the offsets stay
                 task.cancel()
             await asyncio.gather(self._tending, *late, return_exceptions=True)
-            try:
-                await asyncio.wait_for(self._polling.stop(), _LEAVE_SECONDS)
-            except TimeoutError:  # Kafka does not answer: the session's time-out frees the partitions
+            # In a task of its own: while Kafka is away, the client lets the cancellation of its own requests out.
+            leaving = asyncio.create_task(self._polling.stop())
+            await asyncio.wait([leaving], timeout=_LEAVE_SECONDS)
+            if not leaving.done():  # Kafka does not answer: the session's time-out frees the partitions
                 self._log.warning("left_without_goodbye")
+                leaving.cancel()
+                await asyncio.wait([leaving])
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Disown what was polled: whoever gets the partitions reads them again from the committed offsets."""
