@@ -94,7 +94,7 @@ class Run:
         for service, number in self._plan.workers.items():
             for _ in range(number):
                 self._cluster.start(service)
-        await self._sources_known()
+        await sources_known(self._cluster)
         for running in self._cluster.workers:
             await self._cluster.ready(running)
         async with self._observer.watching():
@@ -125,16 +125,6 @@ class Run:
         )
 
     # Load.
-
-    async def _sources_known(self) -> None:
-        """Preferences and orders stand in the database before the first record that they concern."""
-        statuses = source_statuses(datetime.now(UTC))
-        await self._cluster.direct.publish(statuses)
-
-        async def known() -> bool:
-            return await self._cluster.direct.rows("SELECT count(*) FROM tracker_sources") == [(len(statuses),)]
-
-        await until(known, "sources known", 60)
 
     async def _publish(self) -> None:
         """Publish everything in equal parts over the schedule, past the proxies, until Kafka has acknowledged it."""
@@ -240,7 +230,22 @@ class Run:
                     found.append(seconds)
         return found
 
+    def _returns(self, server: str) -> list[float]:
+        """Seconds until each topic moved after the server, or connections to it, had been away."""
+        found = []
+        for away in self._happened:
+            if away.fault.target == server and away.fault.kind in _PARTING:
+                for topic in TOPIC_OF.values():
+                    every = [
+                        recovery(self._observer.samples, away.ended, [TopicPartition(topic, n)]) for n in range(12)
+                    ]
+                    seconds = min((each for each in every if each), default=0.0)
+                    if seconds and not self._disturbed(away, seconds):
+                        found.append(seconds)
+        return found
+
     def _disturbed(self, happened: Happened, seconds: float) -> bool:
+        """Whether something else concerned the same ones between the fault and its recovery."""
         others = (each for each in self._happened if each is not happened)
         return any(
             other.began < happened.ended + seconds
@@ -249,18 +254,20 @@ class Run:
             for other in others
         )
 
-    def _returns(self, server: str) -> list[float]:
-        """Seconds until each topic moved after the server had been away, or connections to it."""
-        returns = [each.ended for each in self._happened if each.fault.target == server and each.fault.kind in _PARTING]
-        return [
-            min(seconds for partition in partitions if (seconds := recovery(self._observer.samples, at, [partition])))
-            for at in returns
-            for partitions in ([TopicPartition(topic, number) for number in range(12)] for topic in TOPIC_OF.values())
-        ]
-
 
 _OF_WORKERS = (Kind.KILL, Kind.TERMINATE, Kind.PAUSE, Kind.JOIN, Kind.LEAVE)
 _PARTING = (Kind.CRASH, Kind.AWAY, Kind.CUT, Kind.HALF_OPEN)
+
+
+async def sources_known(cluster: Cluster) -> None:
+    """Preferences and orders stand in the database before the first record that they concern. Needs a cache worker."""
+    statuses = source_statuses(datetime.now(UTC))
+    await cluster.direct.publish(statuses)
+
+    async def known() -> bool:
+        return await cluster.direct.rows("SELECT count(*) FROM tracker_sources") == [(len(statuses),)]
+
+    await until(known, "sources known", 60)
 
 
 async def run_schedule(seed: int, seconds: float, events: int, directory: Path) -> Outcome:
