@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 CAPACITY = 500
+"""Requests that wait at most; what has just settled is taken all the same."""
+
 MAX_TRIES = 12
 """With pauses doubling up to ten intervals: a good hour and a half at 60 s, longer than late zeros last."""
 
@@ -11,12 +13,17 @@ _LONGEST_PAUSE_INTERVALS = 10
 
 @dataclass(slots=True)
 class _Entry:
+    live: bool
     tries: int
     due: float
 
 
 class EpochQueue:
-    """Epochs to ask for: each once, a bounded number, the least tried and newest first. Times are a clock's seconds."""
+    """Epochs to ask for, each once. Times are a clock's seconds.
+
+    Live ones, which have just settled or may be restated, go before all that were only requested: no number of requests
+    delays them. Among equals, the least tried and newest goes first.
+    """
 
     def __init__(self, interval_seconds: float) -> None:
         self._interval = interval_seconds
@@ -28,21 +35,37 @@ class EpochQueue:
     def __contains__(self, epoch: int) -> bool:
         return epoch in self._entries
 
-    def add(self, epoch: int, now: float) -> bool:
-        """Put the epoch in, due now. False when it is in already (its pause stays), or when the queue is full."""
-        if epoch in self._entries or len(self._entries) >= CAPACITY:
+    def add(self, epoch: int, now: float, *, live: bool = False) -> bool:
+        """Put the epoch in, due now. False when it is in already (its pause stays), or when too many are requested.
+
+        A requested epoch that becomes live begins anew.
+        """
+        held = self._entries.get(epoch)
+        if held is not None and (held.live or not live):
             return False
-        self._entries[epoch] = _Entry(tries=0, due=now)
+        if not live and len(self._entries) >= CAPACITY:
+            return False
+        self._entries[epoch] = _Entry(live, tries=0, due=now)
         return True
 
-    def next(self, now: float) -> int | None:
-        """The epoch to ask for now; None when none is due."""
-        due = [(entry.tries, -epoch) for epoch, entry in self._entries.items() if entry.due <= now]
-        return -min(due)[1] if due else None
+    def next(self, now: float, *, live: bool = False) -> int | None:
+        """The epoch to ask for now, or the live one; None when none is due."""
+        due = [
+            (not entry.live, entry.tries, -epoch)
+            for epoch, entry in self._entries.items()
+            if entry.due <= now and (entry.live or not live)
+        ]
+        return -min(due)[2] if due else None
 
-    def pause(self, now: float) -> float | None:
-        """Seconds until one is due; None when the queue is empty."""
-        return max(min(entry.due for entry in self._entries.values()) - now, 0.0) if self._entries else None
+    def is_live(self, epoch: int) -> bool:
+        """Whether the epoch is in, and live."""
+        entry = self._entries.get(epoch)
+        return entry is not None and entry.live
+
+    def pause(self, now: float, *, live: bool = False) -> float | None:
+        """Seconds until one is due, or a live one; None when there is none."""
+        due = [entry.due for entry in self._entries.values() if entry.live or not live]
+        return max(min(due) - now, 0.0) if due else None
 
     def done(self, epoch: int) -> None:
         """The epoch is published in full."""

@@ -1,4 +1,4 @@
-"""Polls one source at its interval and publishes what it says, its settled epochs and how it does."""
+"""Polls one source at its interval and publishes what it says and how it does."""
 
 import asyncio
 import random
@@ -12,14 +12,11 @@ from typing import Protocol
 import structlog
 
 from services.ingest.clock import Clock, within
-from services.ingest.epochs import EpochQueue
+from services.ingest.settling import Attempt, NotPublishedError, Settling
 from services.ingest.sources import Source
 from services.ingest.trackers.base import Poll, SettlingTracker, Tracker
 from services.kernel.errors import MineGNKError, SourceError
 from services.kernel.events import Event, RefreshRequest, SourceStatus
-
-RESTATED_EPOCHS = 6
-"""The chain restates: with each settlement so many epochs before it are published again."""
 
 _JITTER = 0.1
 _POLL_LIMIT = (1.25, 10.0)
@@ -41,10 +38,6 @@ class Publisher(Protocol):
 
 class PollerStuckError(MineGNKError):
     """A source without a finished attempt for three intervals: only a new process helps."""
-
-
-class _NotPublishedError(MineGNKError):
-    """The publisher failed; its error is the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +79,21 @@ class Poller:
         self._stuck_after = max(3 * self._interval, 1.1 * self._interval + self._deadline + self._publish_deadline + 2)
         self._record = _Record()
         self._published_data_at: datetime | None = None
-        self._newest_settled: int | None = None
-        self._epochs = EpochQueue(self._interval)
-        self._epochs_changed = asyncio.Event()
         self._poll_wanted = asyncio.Event()
         self._attempting = False
         self._started_at: float | None = None
         self._finished_at = clock.monotonic()
         self._log = _log.bind(source=source.name)
+        self._settling: Settling | None = None
+        if isinstance(tracker, SettlingTracker):
+            self._settling = Settling(
+                tracker,
+                clock,
+                interval_seconds=self._interval,
+                publish=self._publish,
+                tell=self._publish_status,
+                log=self._log,
+            )
 
     async def run(self) -> None:
         """Poll until cancelled. Raises PollerStuckError when no attempt finishes for three intervals."""
@@ -102,8 +102,8 @@ class Poller:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._poll_for_ever())
                 tasks.create_task(self._watch())
-                if isinstance(self._tracker, SettlingTracker):
-                    tasks.create_task(self._settle_for_ever(self._tracker))
+                if self._settling is not None:
+                    tasks.create_task(self._settling.run())
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
@@ -115,14 +115,9 @@ class Poller:
         A poll is not wanted while one is under way or within the interval since the last one began. An epoch is
         queued once, for sources that know epochs.
         """
-        now = self._clock.monotonic()
         if request.epoch is not None:
-            known = isinstance(self._tracker, SettlingTracker)
-            unsettled = self._newest_settled is not None and request.epoch > self._newest_settled
-            if not known or unsettled or not self._epochs.add(request.epoch, now):
-                return False
-            self._epochs_changed.set()
-            return True
+            return self._settling is not None and self._settling.request(request.epoch)
+        now = self._clock.monotonic()
         if self._attempting or (self._started_at is not None and now - self._started_at < self._interval):
             return False
         self._poll_wanted.set()
@@ -183,7 +178,8 @@ class Poller:
         )
         if poll.skipped:
             self._log.warning("rows_skipped", rows=len(poll.skipped), reasons=poll.skipped[:3])
-        self._note_settlement(poll)
+        if self._settling is not None:
+            self._settling.note(poll.newest_settled)
 
     async def _deliver(self, poll: Poll | None) -> None:
         """Publish the poll's readings, unless they are no newer than those published, and how the source does."""
@@ -191,60 +187,9 @@ class Poller:
             try:
                 await self._publish(poll.readings)
                 self._published_data_at = poll.data_at
-            except _NotPublishedError as error:
+            except NotPublishedError as error:
                 self._log.warning("not_published", error=repr(error.__cause__))
         await self._publish_status()
-
-    def _note_settlement(self, poll: Poll) -> None:
-        """Queue what has newly settled, and the epochs before it again."""
-        newest, before = poll.newest_settled, self._newest_settled
-        if newest is None or (before is not None and newest <= before):
-            return
-        self._newest_settled = newest
-        oldest = (newest if before is None else before + 1) - RESTATED_EPOCHS
-        for epoch in range(max(oldest, 0), newest + 1):
-            self._epochs.add(epoch, self._clock.monotonic())
-        self._epochs_changed.set()
-
-    async def _settle_for_ever(self, tracker: SettlingTracker) -> None:
-        while True:
-            self._epochs_changed.clear()
-            now = self._clock.monotonic()
-            epoch = self._epochs.next(now)
-            if epoch is not None:
-                await self._settle(tracker, epoch)
-                continue
-            pause = self._epochs.pause(now)
-            if pause is None:
-                await self._epochs_changed.wait()
-            else:
-                with suppress(TimeoutError):
-                    await within(self._clock, pause, self._epochs_changed.wait())
-
-    async def _settle(self, tracker: SettlingTracker, epoch: int) -> None:
-        problem = "not known yet"
-        try:
-            settlement = await tracker.settled(epoch)
-            if settlement is not None:
-                await self._publish(settlement.reports)
-                problem = "incomplete"
-                self._log.info(
-                    "epoch_published", epoch=epoch, hosts=len(settlement.reports), complete=settlement.complete
-                )
-                if settlement.skipped:
-                    self._log.warning("rows_skipped", rows=len(settlement.skipped), reasons=settlement.skipped[:3])
-                if settlement.complete:
-                    self._epochs.done(epoch)
-                    return
-        except SourceError as error:
-            problem = str(error)
-        except _NotPublishedError as error:
-            problem = repr(error.__cause__)
-        except Exception as error:  # as for polls
-            self._log.exception("unexpected_error", epoch=epoch)
-            problem = f"unexpected {type(error).__name__}"
-        again = self._epochs.later(epoch, self._clock.monotonic())
-        self._log.warning("epoch_not_done", epoch=epoch, problem=problem, asked_again=again)
 
     async def _watch(self) -> None:
         while True:
@@ -252,7 +197,8 @@ class Poller:
             if self._clock.monotonic() - self._finished_at > self._stuck_after:
                 raise PollerStuckError(f"{self._source.name}: no finished poll for {self._stuck_after:g} s")
 
-    async def _publish_status(self) -> bool:
+    async def _publish_status(self, attempt: Attempt | None = None) -> bool:
+        """Tell how the source does and, after an attempt at an epoch, what came of it. False without Kafka."""
         source, record = self._source, self._record
         status = SourceStatus(
             source=source.name,
@@ -269,10 +215,14 @@ class Poller:
             data_at=record.data_at,
             epoch=record.epoch,
             height=record.height,
+            newest_settled=self._settling.newest if self._settling else None,
+            published_epoch=attempt.epoch if attempt and attempt.problem is None else None,
+            unpublished_epoch=attempt.epoch if attempt and attempt.problem is not None else None,
+            unpublished_reason=attempt.problem if attempt else None,
         )
         try:
             await self._publish([status])
-        except _NotPublishedError as error:
+        except NotPublishedError as error:
             self._log.warning("not_published", error=repr(error.__cause__))
             return False
         return True
@@ -283,4 +233,4 @@ class Poller:
         try:
             await self._publisher.publish(events)
         except Exception as error:  # whatever stops it, the events are not delivered and are sent again later
-            raise _NotPublishedError from error
+            raise NotPublishedError from error

@@ -176,6 +176,9 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """How a source does, and the preferences with which its readings are merged.
 
     `data_at` is the time of the newest data it gave. A source that answers 200 with old data has an old `data_at`.
+    `newest_settled` is the newest epoch that it knows to have settled. Each attempt at an epoch is told at once:
+    `published_epoch` is one whose reports Kafka has just acknowledged, all of them; `unpublished_epoch` is one that is
+    not complete, and `unpublished_reason` why not.
     """
 
     source: str
@@ -192,6 +195,10 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     data_at: Time | None = None
     epoch: int | None = None
     height: int | None = None
+    newest_settled: int | None = None
+    published_epoch: int | None = None
+    unpublished_epoch: int | None = None
+    unpublished_reason: str | None = None
 
     def __post_init__(self) -> None:
         """Check every field, or raise InvalidRecordError."""
@@ -200,11 +207,20 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             value = getattr(self, field)
             if value is not None:
                 _check_time(field, value)
-        for field in ("preference_seconds", "earnings_order", "poll_interval_seconds", "epoch"):
+        for field in (
+            "preference_seconds",
+            "earnings_order",
+            "poll_interval_seconds",
+            "epoch",
+            "newest_settled",
+            "published_epoch",
+            "unpublished_epoch",
+        ):
             _check_integer(field, getattr(self, field), _INT4_MAX)
         _check_integer("height", self.height, _INT8_MAX)
         force_setattr(self, "kind", clean_text(self.kind, 50) or "unknown")
         force_setattr(self, "last_error", clean_text(self.last_error, 500))
+        force_setattr(self, "unpublished_reason", clean_text(self.unpublished_reason, 500))
 
 
 Event = NodeReading | EarningsReport | RefreshRequest | SourceStatus

@@ -356,11 +356,131 @@ async def test_an_epoch_that_has_not_settled_or_a_source_without_epochs_takes_no
         assert not run.poller.request(refresh(epoch=3))
 
 
+def attempts(published: KeptEvents) -> list[tuple[int | None, int | None, str | None]]:
+    """What was told of attempts at epochs, and not of polls."""
+    told = [(each.published_epoch, each.unpublished_epoch, each.unpublished_reason) for each in published.statuses]
+    return [each for each in told if each != (None, None, None)]
+
+
+async def test_an_epoch_is_told_to_be_published_after_its_reports() -> None:
+    async with running(EpochTracker(a_poll(newest_settled=0))) as run:
+        assert attempts(run.published) == [(0, None, None)]
+        events = run.published.events
+        told = next(each for each in run.published.statuses if each.published_epoch == 0)
+        assert events.index(run.published.reports[0]) < events.index(told)
+
+
+async def test_an_epoch_whose_reports_were_not_acknowledged_is_not_told_to_be_published() -> None:
+    published, tracker = KeptEvents(), EpochTracker(a_poll(newest_settled=None))
+    async with running(tracker, published) as run:
+        published.failing = True
+        run.poller.request(refresh(epoch=3))
+        await settle()
+        published.failing = False
+        assert attempts(published) == []
+        await run.clock.advance(60)
+        assert attempts(published) == [(3, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (SourceError("node2: HTTP 500"), "node2: HTTP 500"),
+        (a_settlement(0, complete=False), "incomplete (1 reported)"),
+        (None, "not known yet"),
+        (KeyError("secret"), "unexpected KeyError"),
+    ],
+)
+async def test_an_attempt_that_did_not_complete_an_epoch_is_told_with_its_reason(
+    outcome: Settlement | Exception | None, reason: str
+) -> None:
+    async with running(EpochTracker(a_poll(newest_settled=0), outcomes={0: outcome})) as run:
+        assert attempts(run.published) == [(None, 0, reason)]
+        assert {status.last_error for status in run.published.statuses} == {None}
+
+
+async def test_a_source_tells_the_newest_epoch_that_has_settled() -> None:
+    async with running(EpochTracker(a_poll(newest_settled=50))) as run:
+        assert run.published.statuses[0].newest_settled is None
+        assert run.published.statuses[-1].newest_settled == 50
+
+
+async def test_a_requested_epoch_under_way_gives_way_to_one_that_settles() -> None:
+    class Slow(EpochTracker):
+        """Never comes to the end of epoch 3."""
+
+        async def settled(self, epoch: int) -> Settlement | None:
+            settlement = await super().settled(epoch)
+            if epoch == 3:
+                await asyncio.Event().wait()
+            return settlement
+
+    tracker = Slow(a_poll(newest_settled=50))
+    async with running(tracker) as run:
+        assert run.poller.request(refresh(epoch=3))
+        await settle()
+        tracker.settlements.clear()
+        tracker.answer = a_poll(newest_settled=51)
+        await run.clock.advance(60)
+        assert tracker.settlements == [51, 50, 49, 48, 47, 46, 45, 3]
+
+
+async def test_a_late_settlement_is_asked_for_again_amid_a_flood_of_requests() -> None:
+    class Slow(EpochTracker):
+        """Takes 50 s for each requested epoch."""
+
+        async def settled(self, epoch: int) -> Settlement | None:
+            if epoch < 40:
+                await run.clock.sleep(50)
+            return await super().settled(epoch)
+
+    tracker = Slow(a_poll(newest_settled=50), outcomes={50: None})
+    async with running(tracker) as run:
+        for epoch in range(30):
+            assert run.poller.request(refresh(epoch=epoch))
+        tracker.settlements.clear()
+        await run.clock.advance(60)
+        tracker.outcomes.clear()
+        assert tracker.settlements == [29, 50]
+        await run.clock.advance(120)
+        assert tracker.settlements[:4] == [29, 50, 28, 27]
+        assert {report.period for report in run.published.reports} >= {50, 29, 28}
+
+
 def test_the_queue_of_epochs_is_bounded() -> None:
     queue = EpochQueue(60)
     assert all(queue.add(epoch, 0) for epoch in range(CAPACITY))
     assert not queue.add(CAPACITY, 0)
     assert len(queue) == CAPACITY
+
+
+def test_a_queue_full_of_requests_takes_what_has_just_settled() -> None:
+    queue = EpochQueue(60)
+    assert all(queue.add(epoch, 0) for epoch in range(CAPACITY))
+    assert queue.add(CAPACITY, 0, live=True)
+    assert queue.next(0) == CAPACITY
+
+
+def test_what_has_settled_goes_before_requests_however_often_it_was_tried() -> None:
+    queue = EpochQueue(60)
+    queue.add(50, 0, live=True)
+    queue.add(60, 0)
+    queue.later(50, 0)
+    assert queue.next(0) == 60
+    assert queue.next(60) == 50
+    assert queue.next(59, live=True) is None
+    assert queue.pause(0, live=True) == 60
+
+
+def test_a_requested_epoch_that_settles_begins_anew() -> None:
+    queue = EpochQueue(60)
+    queue.add(50, 0)
+    queue.later(50, 0)
+    assert not queue.add(50, 1)
+    assert queue.next(1) is None
+    assert queue.add(50, 1, live=True)
+    assert queue.next(1, live=True) == 50
+    assert not queue.add(50, 1, live=True)
 
 
 def test_an_epoch_that_was_tried_waits_behind_those_that_were_not() -> None:
