@@ -75,12 +75,7 @@ async def _check(kafka: KafkaSettings, database_settings: DatabaseSettings | Non
     Returns the number of partitions of node.refresh.v1.
     """
     if database_settings is not None:
-        connection = await database.connect(database_settings)
-        try:
-            if await connection.fetchval("SELECT to_regclass('earnings_ledger')") is None:
-                raise ConfigurationError("The database has no tables yet: run `minegnk migrate`.")
-        finally:
-            await connection.close()
+        await database.check_migrated(database_settings)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, request_timeout_ms=10_000)
     try:
         await admin.start()

@@ -49,8 +49,10 @@ _IDLE_SECONDS = 0.5
 _TEND_SECONDS = 2.0
 _HANDLE_SECONDS = 90.0  # of one attempt; each statement of it has its own, shorter limit
 _COMMIT_SECONDS = 10.0  # aiokafka itself would try for ever
-_STOP_SECONDS = 6.0
-_LEAVE_SECONDS = 1.5
+# A stop has 10 seconds, these and those of the publisher and the database together.
+_STOP_SECONDS = 4.0
+_CANCEL_SECONDS = 0.5
+_LEAVE_SECONDS = 1.0
 _LOST_PARTITIONS = (
     CommitFailedError,
     IllegalGenerationError,
@@ -151,7 +153,8 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             _, late = await asyncio.wait(self._working, timeout=_STOP_SECONDS)
             for task in late:  # the database does not answer: the transaction is rolled back, the offsets stay
                 task.cancel()
-            await asyncio.gather(self._tending, *late, return_exceptions=True)
+            # Not for ever: a cancelled transaction still wants to tell a silent server that it is rolled back.
+            await asyncio.wait([self._tending, *late], timeout=_CANCEL_SECONDS)
             # In a task of its own: while Kafka is away, the client lets the cancellation of its own requests out.
             leaving = asyncio.create_task(self._polling.stop())
             await asyncio.wait([leaving], timeout=_LEAVE_SECONDS)

@@ -9,13 +9,16 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from mode import Service
 
-from services.kernel.errors import UnavailableError
+from services.kernel.errors import ConfigurationError, UnavailableError
 from services.kernel.settings import DatabaseSettings
 
 # Quoted: asyncpg's classes take parameters only in its type stubs.
 OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Connection: TypeAlias = "OwnConnection | PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+_CLOSE_SECONDS = 1.0
+_CHECK_SECONDS = 10.0
 
 
 class Database(Service):
@@ -40,7 +43,7 @@ class Database(Service):
         """Close the connections; what does not close in time is cut."""
         if self._pool is not None:
             try:
-                await asyncio.wait_for(self._pool.close(), timeout=3)
+                await asyncio.wait_for(self._pool.close(), timeout=_CLOSE_SECONDS)
             except TimeoutError:
                 self._pool.terminate()
 
@@ -109,6 +112,20 @@ async def connect(settings: DatabaseSettings) -> OwnConnection:
         return await asyncpg.connect(**connect_arguments(settings))
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise unavailable(settings, error) from None
+
+
+async def check_migrated(settings: DatabaseSettings) -> None:
+    """Raises UnavailableError where PostgreSQL does not answer, ConfigurationError where it has no tables of ours."""
+    connection = await connect(settings)
+    try:
+        found = await connection.fetchval("SELECT to_regclass('earnings_ledger')", timeout=_CHECK_SECONDS)
+        await connection.close(timeout=_CLOSE_SECONDS)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise unavailable(settings, error) from None
+    finally:
+        connection.terminate()
+    if found is None:
+        raise ConfigurationError("The database has no tables yet: run `minegnk migrate`.")
 
 
 def unavailable(settings: DatabaseSettings, error: Exception) -> UnavailableError:

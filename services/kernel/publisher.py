@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -12,6 +13,8 @@ from services.kernel.events import Event
 from services.kernel.settings import KafkaSettings
 from services.kernel.topics import RECORD_LIMIT_BYTES
 from services.kernel.wire import OutgoingRecord, encode
+
+_STOP_SECONDS = 1.5
 
 
 class KafkaPublisher(Service):
@@ -47,10 +50,11 @@ class KafkaPublisher(Service):
         )
 
     async def on_stop(self) -> None:
-        """Deliver what is under way and close."""
+        """Deliver what is under way and close. What Kafka does not take in time was not acknowledged to anybody."""
         async with self._replacing:
             if self._producer is not None:
-                await self._producer.stop()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._producer.stop(), _STOP_SECONDS)
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Publish the events; returns once Kafka has acknowledged every one, raises KafkaError otherwise."""
