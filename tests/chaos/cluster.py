@@ -33,6 +33,7 @@ STOP_SECONDS = 10.0
 UNAVAILABLE_EXIT_CODE = 3
 """Of a worker that was started while a server was away: it says so and ends, and its supervisor starts another."""
 
+_WHILE_STARTING = (-signal.SIGTERM, UNAVAILABLE_EXIT_CODE)
 _RESTART_SECONDS = 2.0
 _SETTINGS = {
     "MINEGNK_CONSUMER_MAX_POLL_INTERVAL": str(MAX_POLL_INTERVAL_SECONDS),
@@ -106,7 +107,6 @@ class Cluster:
         self._relayed: Pipeline
         self._servers: EmbeddedServers
         self._watching: asyncio.Task[None]
-        self._watched: set[int] = set()
         self._ports: set[int] = set()
 
     async def __aenter__(self) -> "Cluster":
@@ -232,7 +232,7 @@ class Cluster:
         if not in_time:
             running.worker.kill()
             self.failures.append(f"did not end within {STOP_SECONDS:g} s of SIGTERM: {running.worker}")
-        elif (code := running.worker.process.returncode) != 0 and (code != -signal.SIGTERM or running.partitions):
+        elif (code := running.worker.process.returncode) != 0 and (code not in _WHILE_STARTING or running.partitions):
             self.failures.append(f"ended with {code} after SIGTERM: {running.worker}")
         return time.monotonic() - began
 
@@ -243,15 +243,17 @@ class Cluster:
 
     async def _watch(self) -> None:
         """A supervisor: a worker that ended by itself is started again, and is a failure unless a server was away."""
+        due: list[tuple[float, str]] = []
         while True:
-            await asyncio.sleep(0.25)
-            for running in list(self.workers):
-                if running.alive or running.worker.ended or running.pid in self._watched:
+            for running in self.workers:
+                if running.alive or running.worker.ended:
                     continue
-                self._watched.add(running.pid)
+                running.worker.ended = True
                 if running.worker.process.returncode == UNAVAILABLE_EXIT_CODE and not running.partitions:
                     self.refused_starts += 1
                 else:
                     self.failures.append(f"ended by itself: {running.worker}")
-                await asyncio.sleep(_RESTART_SECONDS)
-                self.start(running.service)
+                due.append((time.monotonic() + _RESTART_SECONDS, running.service))
+            while due and due[0][0] <= time.monotonic():
+                self.start(due.pop(0)[1])
+            await asyncio.sleep(0.25)

@@ -175,9 +175,12 @@ class Run:
             cluster.start(fault.target)
             return
         victim = await self._victim(fault.target)
+        if victim is None:
+            self._happened.remove(happened)  # everybody is being started again
+            return
+        await self._observer.count(victim)
         match fault.kind:
             case Kind.KILL:
-                await self._observer.count(victim)
                 partitions = victim.partitions
                 cluster.kill(victim)
                 happened.ended = time.monotonic()
@@ -193,7 +196,7 @@ class Run:
                 await asyncio.sleep(fault.seconds)
                 cluster.thaw(victim)
 
-    async def _victim(self, service: str) -> Running:
+    async def _victim(self, service: str) -> Running | None:
         """A worker that holds partitions, if there is one soon: the one that has had them for longest."""
 
         async def holder() -> bool:
@@ -201,7 +204,7 @@ class Run:
 
         with suppress(AssertionError):
             await until(holder, "a worker that holds partitions", 10)
-        return self._cluster.of(service)[0]
+        return next(iter(self._cluster.of(service)), None)
 
     async def _to_server(self, happened: Happened) -> None:
         cluster, fault = self._cluster, happened.fault
