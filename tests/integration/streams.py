@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client import CollectorRegistry
 
 from services.kernel.consumer import BatchConsumer
+from services.kernel.dead_letters import RecordSender
 from services.kernel.events import NodeReading
 from services.kernel.halving import Applied
 from services.kernel.publisher import KafkaPublisher
@@ -65,7 +66,13 @@ class Stream:
         self.start = datetime.now(UTC) - timedelta(hours=1)
 
     def consumer(
-        self, handle: Handle, *, max_batch: int = 10, max_poll_interval: float = 60, invalid_limit: int = 100
+        self,
+        handle: Handle,
+        *,
+        max_batch: int = 10,
+        max_poll_interval: float = 60,
+        invalid_limit: int = 100,
+        dead_letters: RecordSender | None = None,
     ) -> Observed:
         """A consumer of the topic in the group."""
         registry = CollectorRegistry()
@@ -74,7 +81,7 @@ class Stream:
             group=self.group,
             decode=decoder_for(NodeReading),
             handle=handle,
-            dead_letters=self.publisher,
+            dead_letters=dead_letters or self.publisher,
             kafka=self.kafka,
             settings=ConsumerSettings.model_validate(
                 {

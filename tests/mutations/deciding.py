@@ -1,0 +1,126 @@
+"""Mutations of what decides without Kafka or PostgreSQL: reductions, money, and what ingest believes and publishes."""
+
+from tests.mutations.mutation import Mutation
+
+_MERGE = "tests/unit/test_cache_merge.py::"
+_LEDGER = "tests/unit/test_earnings_ledger.py::"
+_POLLING = "tests/unit/test_ingest_polling.py::"
+_CHAIN = "tests/unit/test_tracker_gonka_api.py::"
+
+DECIDING = (
+    Mutation(
+        name="readings-by-arrival-in-memory",
+        guarantee="Of a batch's readings of a node and source the newest wins, not the last that came.",
+        file="services/cache/merge.py",
+        old="if held is None or reading.observed_at > held.observed_at:",
+        new="if held is None or reading is not held:",
+        test=_MERGE + "test_the_newest_reading_of_each_node_and_source_stays",
+    ),
+    Mutation(
+        name="second-of-an-identity-wins",
+        guarantee="Of two readings with one identity the first stays.",
+        file="services/cache/merge.py",
+        old="if held is None or reading.observed_at > held.observed_at:",
+        new="if held is None or reading.observed_at >= held.observed_at:",
+        test=_MERGE + "test_of_two_readings_with_one_identity_the_first_stays",
+    ),
+    Mutation(
+        name="facts-by-arrival-in-memory",
+        guarantee="Of a batch's facts of a field the newest wins, whoever says it.",
+        file="services/cache/merge.py",
+        old="if held is None or fact.rank > held.rank:",
+        new="if held is None or fact is not held:",
+        test=_MERGE + "test_the_last_writer_of_a_field_wins_whoever_it_is",
+    ),
+    Mutation(
+        name="uptime-without-a-probe",
+        guarantee="Only readings that rest on a probe of the node's health count for uptime.",
+        file="services/cache/merge.py",
+        old="if reading.health_probed:",
+        new="if True:",
+        test=_MERGE + "test_only_readings_that_rest_on_a_probe_count_for_uptime",
+    ),
+    Mutation(
+        name="reports-by-arrival-in-memory",
+        guarantee="Of a batch's reports of one ledger row the greatest rank wins, not the last that came.",
+        file="services/earnings/ledger.py",
+        old="if held is None or rank(report) > rank(held):",
+        new="if held is None or report is not held:",
+        test=_LEDGER + "test_a_restatement_replaces_and_both_versions_are_kept",
+    ),
+    Mutation(
+        name="estimate-outranks-final",
+        guarantee="A final report outranks any later estimate.",
+        file="services/earnings/ledger.py",
+        old="        said.final,\n        report.observed_at,\n",
+        new="        report.observed_at,\n        said.final,\n",
+        test=_LEDGER + "test_a_final_report_outranks_any_later_estimate",
+    ),
+    Mutation(
+        name="interpolated-outranks-exact",
+        guarantee="An exact time of settlement outranks a later interpolated one.",
+        file="services/earnings/ledger.py",
+        old="    exact: bool\n    observed_at: datetime\n    settled_at: datetime\n",
+        new="    observed_at: datetime\n    exact: bool\n    settled_at: datetime\n",
+        test=_LEDGER + "test_an_exact_settlement_outranks_a_later_interpolated_one[False]",
+    ),
+    Mutation(
+        name="sources-added-up",
+        guarantee="Of several sources that report one epoch one counts.",
+        file="services/earnings/ledger.py",
+        old=" and fact.period not in won:",
+        new=":",
+        test=_LEDGER + "test_one_source_wins_per_epoch_by_the_order_of_sources",
+    ),
+    Mutation(
+        name="reset-counter-is-a-loss",
+        guarantee="A lifetime counter that was reset counts from zero again: nobody loses what was earned.",
+        file="services/earnings/ledger.py",
+        old="after.amount - before.amount if after.amount >= before.amount else after.amount",
+        new="after.amount - before.amount",
+        test=_LEDGER + "test_a_lifetime_counter_that_was_reset_counts_from_zero_again",
+    ),
+    Mutation(
+        name="counters-of-different-sources-subtracted",
+        guarantee="Counters of different sources are never subtracted from each other.",
+        file="services/earnings/ledger.py",
+        old="_differences([fact for fact in own if fact.source == own[0].source])",
+        new="_differences(sorted(own, key=lambda fact: fact.period))",
+        test=_LEDGER + "test_counters_of_two_sources_are_never_subtracted_from_each_other",
+    ),
+    Mutation(
+        name="half-even-in-python",
+        guarantee="Python rounds GNK as PostgreSQL does, half away from zero.",
+        file="services/kernel/money.py",
+        old="Context(prec=60, rounding=ROUND_HALF_UP)",
+        new='Context(prec=60, rounding="ROUND_HALF_EVEN")',
+        test="tests/unit/test_money.py::test_ngonka_become_gnk_half_away_from_zero[5-0.00000001]",
+    ),
+    Mutation(
+        name="published-before-it-was-delivered",
+        guarantee="Data counts as published only after Kafka confirmed it.",
+        file="services/ingest/polling.py",
+        old="                await self._publish(poll.readings)\n"
+        "                self._published_data_at = poll.data_at\n",
+        new="                self._published_data_at = poll.data_at\n"
+        "                await self._publish(poll.readings)\n",
+        test=_POLLING + "test_what_was_not_acknowledged_is_published_again",
+    ),
+    Mutation(
+        name="readings-before-preferences",
+        guarantee="A source's preferences are published before its first reading.",
+        file="services/ingest/polling.py",
+        old="        await self._announce()\n        while True:\n",
+        new="        while True:\n",
+        test=_POLLING + "test_the_source_is_announced_before_its_first_poll",
+    ),
+    Mutation(
+        name="node-behind-believed",
+        guarantee="A chain node below the highest height seen is not believed.",
+        file="services/ingest/trackers/chain_client.py",
+        old="if found.height < self._highest:",
+        new="if found.height < 0:",
+        test=_CHAIN + "test_a_node_below_the_highest_height_ever_seen_is_never_believed",
+        fails_with="Failed",
+    ),
+)
