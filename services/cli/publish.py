@@ -3,17 +3,19 @@
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, BinaryIO, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from services.cli.letter_views import readable
 from services.kernel.errors import ConfigurationError, InvalidRecordError
-from services.kernel.events import EarningsReport, Event, NodeReading
+from services.kernel.events import E, EarningsReport, Event, NodeReading
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import KafkaSettings, load
 from services.kernel.topics import unavailable
@@ -24,6 +26,13 @@ _EVENT_CLASSES: dict[str, type[NodeReading] | type[EarningsReport]] = {
     "readings": NodeReading,
     "earnings": EarningsReport,
 }
+
+
+class Read(NamedTuple):
+    """What a file holds at a line: an event, or what is wrong with it."""
+
+    line: int
+    event: Event | InvalidRecordError
 
 
 class _Line(NamedTuple):
@@ -47,49 +56,76 @@ def register(app: typer.Typer) -> None:
         """Publish events, one JSON object a line; invalid lines are named and skipped (exit code 1)."""
         if kind not in _EVENT_CLASSES:
             raise ConfigurationError(f"Events are 'readings' or 'earnings', not {kind!r}.")
-        kafka = load(KafkaSettings)
+        event_class = _EVENT_CLASSES[kind]
         try:
             with sys.stdin.buffer if file is None else file.open("rb") as lines:
-                published, invalid = asyncio.run(_publish(kafka, _EVENT_CLASSES[kind], lines))
+                valid, invalid = asyncio.run(_publish(load(KafkaSettings), read_lines(event_class, lines)))
         except OSError as error:
-            if isinstance(error, KafkaError):
-                raise
             raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from None
-        Console().print(f"{published} published to {EVENT_TYPES[_EVENT_CLASSES[kind]].topic}, {invalid} invalid")
+        Console().print(f"{valid} published to {EVENT_TYPES[event_class].topic}, {invalid} invalid")
         if invalid:
             raise typer.Exit(1)
 
 
-async def _publish(
-    kafka: KafkaSettings, event_class: type[NodeReading] | type[EarningsReport], lines: BinaryIO
-) -> tuple[int, int]:
-    """Publish the valid lines; returns how many were published and how many were invalid."""
-    published = invalid = 0
+async def _publish(kafka: KafkaSettings, found: Iterable[Read]) -> tuple[int, int]:
+    async with connected(kafka) as publisher:
+        return await hand_on(found, publisher.publish)
+
+
+@asynccontextmanager
+async def connected(kafka: KafkaSettings) -> AsyncIterator[KafkaPublisher]:
+    """A publisher for the length of the block. Kafka's errors become UnavailableError."""
     publisher = KafkaPublisher(kafka)
     try:
         await publisher.start()
-        events = _events(event_class, lines)
-        while chunk := list(islice(events, _CHUNK)):
-            valid = [event for event in chunk if not isinstance(event, str)]
-            for problem in chunk:
-                if isinstance(problem, str):
-                    sys.stderr.write(problem + "\n")
-            await publisher.publish(valid)
-            published += len(valid)
-            invalid += len(chunk) - len(valid)
+        yield publisher
     except KafkaError as error:
         raise unavailable(kafka, error) from None
     finally:
         await publisher.stop()
-    return published, invalid
 
 
-def _events(event_class: type[NodeReading] | type[EarningsReport], lines: BinaryIO) -> Iterator[Event | str]:
-    """Each line's event, or the sentence that says what is wrong with it."""
-    decode = decoder_for(event_class)
+async def hand_on(
+    found: Iterable[Read],
+    publish: Callable[[list[Event]], Awaitable[None]],
+    show: Callable[[int], None] = lambda _: None,
+) -> tuple[int, int]:
+    """Hand on the valid events, a thousand at a time, and name the invalid lines on standard error.
+
+    `show` is told the line that is reached. Returns how many events were valid and how many were not.
+    """
+    valid = invalid = 0
+    rest = iter(found)
+    while chunk := list(islice(rest, _CHUNK)):
+        events: list[Event] = []
+        for line, event in chunk:
+            if isinstance(event, InvalidRecordError):
+                sys.stderr.write(f"line {line}: {readable(str(event))}\n")
+            else:
+                events.append(event)
+        await publish(events)
+        valid += len(events)
+        invalid += len(chunk) - len(events)
+        show(chunk[-1].line)
+    return valid, invalid
+
+
+def read_lines(event_class: type[E], lines: Iterable[bytes]) -> Iterator[Read]:
+    """The event of each line that is not empty, or why it has none."""
+    judge = judge_of(event_class)
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            try:
-                yield decode(_Line(line, int(time.time() * 1000)))
-            except InvalidRecordError as error:
-                yield f"line {number}: {error}"
+            yield Read(number, judge(line))
+
+
+def judge_of(event_class: type[E]) -> Callable[[bytes], E | InvalidRecordError]:
+    """A function that gives an event's JSON the verdict that its record would have if it were appended now."""
+    decode = decoder_for(event_class)
+
+    def judge(value: bytes) -> E | InvalidRecordError:
+        try:
+            return decode(_Line(value, int(time.time() * 1000)))
+        except InvalidRecordError as error:
+            return error
+
+    return judge

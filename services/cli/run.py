@@ -16,17 +16,14 @@ from rich.live import Live
 from rich.table import Table
 
 from services.cli.proof import Proof, compare
+from services.cli.publish import connected
 from services.cli.snapshot import Tables, TopicReader, TopicState, read_tables
 from services.cli.status import screen
-from services.ingest.duty import partition_of
 from services.kernel import database
 from services.kernel.database import OwnConnection
 from services.kernel.errors import ConfigurationError, UnavailableError, UserError
-from services.kernel.events import REFRESH_TOPIC, RefreshRequest
-from services.kernel.publisher import KafkaPublisher
+from services.kernel.refresh import ask_for_epochs
 from services.kernel.settings import DatabaseSettings, KafkaSettings, load
-from services.kernel.topics import TOPICS
-from services.kernel.wire import encode
 
 if TYPE_CHECKING:
     from services.cli.stack import Stack
@@ -84,7 +81,10 @@ async def _run(console: Console, directory: Path, *, once: bool, live: bool, see
             return
         async with httpx.AsyncClient(base_url=running.simulator_url, timeout=10) as client:
             state = (await client.get("/_simulator/state")).raise_for_status().json()
-            say(f"asked for {await _ask_for_past(state)} past epochs")
+            past = range(state["first_epoch"], state["last_past_epoch"] + 1)
+            async with connected(load(KafkaSettings)) as publisher:
+                await ask_for_epochs(publisher, CHAIN, past, requested_by="minegnk run")
+            say(f"asked for {len(past)} past epochs")
             if once:
                 await _prove(view, client, state)
             else:
@@ -107,23 +107,6 @@ async def _observer() -> AsyncIterator[tuple[OwnConnection, TopicReader]]:
             yield connection, reader
     finally:
         await connection.close()
-
-
-async def _ask_for_past(state: dict[str, Any]) -> int:
-    """Ask ingest for every epoch that settled before this run; returns how many."""
-    partitions = next(topic.partitions for topic in TOPICS if topic.name == REFRESH_TOPIC)
-    epochs = range(state["first_epoch"], state["last_past_epoch"] + 1)
-    publisher = KafkaPublisher(load(KafkaSettings))
-    await publisher.start()
-    try:
-        requests = [
-            RefreshRequest(source=CHAIN, requested_at=datetime.now(UTC), requested_by="minegnk run", epoch=epoch)
-            for epoch in epochs
-        ]
-        await publisher.send(map(encode, requests), partition=partition_of(CHAIN, partitions))
-    finally:
-        await publisher.stop()
-    return len(epochs)
 
 
 async def _prove(view: "_View", client: httpx.AsyncClient, begin: dict[str, Any]) -> None:

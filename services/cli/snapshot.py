@@ -178,6 +178,10 @@ class TopicReader:
             lag += end - (held.offset if held is not None and held.offset >= 0 else start)
         return TopicState(topic, sum(e for _, e in ends.values()), lag, dead)
 
+    async def cluster_id(self) -> str:
+        """The name that this Kafka was given when it was made. Raises KafkaError."""
+        return str((await self._admin.describe_cluster())["cluster_id"])
+
     async def span(self, topic: str) -> dict[TopicPartition, tuple[int, int]]:
         """The first and the next offset of each partition."""
         (description,) = await self._admin.describe_topics([topic])

@@ -1,18 +1,14 @@
 """What the earnings service does beside consuming: it follows the sources' order, and reconciles every night."""
 
-from datetime import UTC, datetime
-
 import faust
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.earnings.reconciliation import Reconciliation, follow_order, reconcile
 from services.kernel.database import Database
-from services.kernel.events import RefreshRequest
 from services.kernel.publisher import KafkaPublisher
-from services.kernel.topics import refresh_partition
+from services.kernel.refresh import ask_for_epochs
 from services.kernel.transient import classify
-from services.kernel.wire import encode
 
 FOLLOW_ORDER_SECONDS = 30.0
 NIGHTLY = "17 3 * * *"
@@ -94,9 +90,5 @@ async def ask_for_missing(publisher: KafkaPublisher, found: Reconciliation) -> i
     """Ask ingest for the epochs that nobody reported; returns for how many. Raises KafkaError."""
     wanted = found.missing_epochs[-ASKED_AT_ONCE:]
     for source in found.epoch_sources:
-        requests = [
-            RefreshRequest(source=source, requested_at=datetime.now(UTC), requested_by="reconciliation", epoch=epoch)
-            for epoch in wanted
-        ]
-        await publisher.send(map(encode, requests), partition=refresh_partition(source))
+        await ask_for_epochs(publisher, source, wanted, requested_by="reconciliation")
     return len(wanted) if found.epoch_sources else 0

@@ -10,6 +10,7 @@ AMOUNT_LIMIT_NGONKA = 10**18
 """No amount is larger than a billion GNK: beyond it a producer confused its units."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_GNK = re.compile(r"([+-]?)([0-9]{1,10})(?:\.([0-9]{1,9}))?", re.ASCII)
 _EIGHT_PLACES = Decimal("0.00000001")
 _WIDE = Context(prec=60, rounding=ROUND_HALF_UP)
 
@@ -26,6 +27,17 @@ def ngonka(value: int | str) -> int:
     if abs(value) > AMOUNT_LIMIT_NGONKA:
         raise ValueError(f"beyond ±10^18 ngonka: {value}")
     return value
+
+
+def ngonka_of_gnk(text: str) -> int:
+    """A decimal number of GNK with at most 9 places, in ngonka, exactly.
+
+    Raises ValueError for anything else: an exponent, a separator of thousands, a tenth place.
+    """
+    if not (number := _GNK.fullmatch(text)):
+        raise ValueError(f"not a decimal number of GNK with at most 9 places: {text[:40]!r}")
+    sign, whole, places = number.groups(default="")
+    return ngonka(f"{sign}{whole}{places:0<9}")
 
 
 def gnk(amount_ngonka: int) -> Decimal:
