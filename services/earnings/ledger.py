@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import pairwise
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from services.kernel.events import EarningsKind, EarningsReport, IdentifierType
 
@@ -66,10 +66,11 @@ def reduce_reports(reports: Iterable[EarningsReport]) -> Reduced:
         held = reduced.winners.get(key)
         if held is None or rank(report) > rank(held):
             reduced.winners[key] = report
-        version = key, version_of(report)
-        first = reduced.versions.get(version)
-        if first is None or report.observed_at < first:
-            reduced.versions[version] = report.observed_at
+        if report.final or report.kind != "epoch":  # an estimate of the running epoch is no statement to be kept
+            version = key, version_of(report)
+            first = reduced.versions.get(version)
+            if first is None or report.observed_at < first:
+                reduced.versions[version] = report.observed_at
         if report.kind == "epoch" and report.final and report.settled_at is not None:
             proposal = Settlement(report.settled_exact, report.observed_at, report.settled_at, report.source)
             known = reduced.settlements.get(key.period)
@@ -78,7 +79,10 @@ def reduce_reports(reports: Iterable[EarningsReport]) -> Reduced:
     return reduced
 
 
-def rank(report: EarningsReport) -> tuple[bool, datetime, int, tuple[bool, int], tuple[bool, int], tuple[bool, bool]]:
+Rank: TypeAlias = tuple[bool, datetime, int, tuple[bool, int], tuple[bool, int], tuple[bool, bool], str]
+
+
+def rank(report: EarningsReport) -> Rank:
     """The order in which reports of one ledger row win: final first, then the later observation, then the amount.
 
     The rest only makes it total: whatever differs in a column decides, so that no order of arrival can.
@@ -91,6 +95,7 @@ def rank(report: EarningsReport) -> tuple[bool, datetime, int, tuple[bool, int],
         (said.work is not None, said.work or 0),
         (said.reward is not None, said.reward or 0),
         (said.claimed is not None, said.claimed is True),
+        report.method or "",
     )
 
 

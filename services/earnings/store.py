@@ -47,23 +47,25 @@ SELECT DISTINCT node_id, period FROM earnings_ledger WHERE kind = 'epoch' AND pe
 # join sees is what is there.
 MERGE_LEDGER: Final = """
 INSERT INTO earnings_ledger AS held
-    (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, observed_at)
+    (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method, observed_at)
 SELECT node_id, source, kind, period, new.amount_ngonka, new.work_ngonka, new.reward_ngonka, new.final, new.claimed,
-    new.observed_at
+    new.method, new.observed_at
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::numeric[], $6::numeric[], $7::numeric[],
-    $8::boolean[], $9::boolean[], $10::timestamptz[])
-    AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, observed_at)
+    $8::boolean[], $9::boolean[], $10::text[], $11::timestamptz[])
+    AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method,
+        observed_at)
 LEFT JOIN earnings_ledger AS known USING (node_id, source, kind, period)
 WHERE known.node_id IS NULL
     OR (new.final, new.observed_at, new.amount_ngonka, new.work_ngonka IS NOT NULL, coalesce(new.work_ngonka, 0),
-        new.reward_ngonka IS NOT NULL, coalesce(new.reward_ngonka, 0), new.claimed IS NOT NULL, new.claimed IS TRUE)
+        new.reward_ngonka IS NOT NULL, coalesce(new.reward_ngonka, 0), new.claimed IS NOT NULL, new.claimed IS TRUE,
+        coalesce(new.method, '') COLLATE "C")
     > (known.final, known.observed_at, known.amount_ngonka, known.work_ngonka IS NOT NULL,
         coalesce(known.work_ngonka, 0), known.reward_ngonka IS NOT NULL, coalesce(known.reward_ngonka, 0),
-        known.claimed IS NOT NULL, known.claimed IS TRUE)
+        known.claimed IS NOT NULL, known.claimed IS TRUE, coalesce(known.method, '') COLLATE "C")
 ORDER BY node_id, source, kind, period
 ON CONFLICT (node_id, source, kind, period) DO UPDATE SET
     amount_ngonka = EXCLUDED.amount_ngonka, work_ngonka = EXCLUDED.work_ngonka, reward_ngonka = EXCLUDED.reward_ngonka,
-    final = EXCLUDED.final, claimed = EXCLUDED.claimed, observed_at = EXCLUDED.observed_at
+    final = EXCLUDED.final, claimed = EXCLUDED.claimed, method = EXCLUDED.method, observed_at = EXCLUDED.observed_at
 """
 
 # What was believed, and since when: a repeated poll adds nothing, a restatement adds a row.
@@ -169,6 +171,7 @@ async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced
         [version.reward for version in versions],
         [version.final for version in versions],
         [version.claimed for version in versions],
+        [report.method for report in reduced.winners.values()],
         [report.observed_at for report in reduced.winners.values()],
     )
     said = [version for _, version in reduced.versions]

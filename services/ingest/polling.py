@@ -185,7 +185,7 @@ class Poller:
         """Publish the poll's readings, unless they are no newer than those published, and how the source does."""
         if poll is not None and (self._published_data_at is None or poll.data_at > self._published_data_at):
             try:
-                await self._publish(poll.readings)
+                await self._publish([*poll.readings, *poll.estimates])
                 self._published_data_at = poll.data_at
             except NotPublishedError as error:
                 self._log.warning("not_published", error=repr(error.__cause__))

@@ -109,7 +109,7 @@ class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     kind `epoch`: settled by the network, `period` is the epoch's number. kind `day`: the source's own counter of a UTC
     date. kind `total`: a lifetime counter as it stood at the end of a UTC date (the last value seen on it).
     `settled_at` is the block time at which the epoch settled, `settled_exact` says whether it was read or interpolated.
-    Only `final` reports become history.
+    Only `final` reports become history; `method` says how an amount that is not final was estimated.
     """
 
     identifier: str
@@ -125,6 +125,7 @@ class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     settled_exact: bool = False
     final: bool = False
     claimed: bool | None = None
+    method: str | None = None
 
     def __post_init__(self) -> None:
         """Bring every field into its column's form, or raise InvalidRecordError."""
@@ -143,6 +144,7 @@ class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
             raise InvalidRecordError(Reason.INVALID_FIELD, "amount_ngonka is not work_ngonka + reward_ngonka")
         if self.settled_at is not None:
             _check_time("settled_at", self.settled_at)
+        force_setattr(self, "method", None if self.final else clean_text(self.method, 100))
         if self.kind == "epoch" and self.final and self.settled_at is None:
             raise InvalidRecordError(Reason.INVALID_FIELD, "a final epoch report needs settled_at")
 

@@ -25,6 +25,8 @@ class Poll:
     """Why rows were left out, one reason a row."""
     newest_settled: int | None = None
     """The newest epoch that has settled, for sources that know."""
+    estimates: tuple[EarningsReport, ...] = ()
+    """What hosts may earn in the running epoch, for sources that know: not final."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from services.ingest.trackers import chain_payloads as payloads
 from services.ingest.trackers.base import Poll, Settlement, every_failure
 from services.ingest.trackers.chain_client import INFERENCE, UNKNOWN_ZERO_BLOCKS, Chain, Listed
 from services.ingest.trackers.chain_payloads import ActiveSet, ChainParticipant, LatestEpoch, Standing
+from services.ingest.trackers.estimates import Estimates
 from services.ingest.trackers.host_facts import HostFacts
 from services.ingest.trackers.settlement import Settlements
 from services.ingest.trackers.status import node_status
@@ -84,12 +85,16 @@ def readings_of(
 
 
 class GonkaApi:
-    """The adapter: four requests a poll, all to one node; the next node does the whole cycle when one fails."""
+    """The adapter. A poll is four requests and some for single hosts, all to one node.
+
+    When one of the four fails, the next node does the whole cycle.
+    """
 
     def __init__(self, source: Source, fetcher: Fetcher, clock: Clock) -> None:
         self._chain = Chain(source, fetcher, clock)
         per_poll = source.requests_per_minute * source.poll_interval.total_seconds() / 60
         self._facts = HostFacts(self._chain, clock, hosts_per_poll=max(1, min(int(per_poll / 2), 20)))
+        self._estimates = Estimates(self._chain, hosts_per_poll=min(int(per_poll / 4), 10))
         self._settlements = Settlements(self._chain)
         self._largest: tuple[int | None, int] = (None, 0)
 
@@ -127,6 +132,7 @@ class GonkaApi:
         if active.block is not None:
             self._chain.block_times.add(*active.block)
         participants = await self._participants(url)
+        members = active.members.keys() - active.excluded
         readings, skipped = readings_of(
             self._chain.source,
             standing,
@@ -144,6 +150,7 @@ class GonkaApi:
             complete=active.complete and participants is not None and participants.finished,
             skipped=(*active.skipped, *skipped),
             newest_settled=latest.newest_settled(standing.height) if latest else None,
+            estimates=await self._estimates.some(url, active.epoch, members, standing),
         )
 
     async def _latest(self, url: str) -> LatestEpoch | None:
