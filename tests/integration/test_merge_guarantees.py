@@ -109,6 +109,13 @@ async def test_many_readings_of_a_node_are_one_row_of_one_merge(cache: Database,
     assert await admin.fetchval("SELECT jobs_day FROM node_stats_cache") == 4
 
 
+async def test_a_reading_that_arrives_late_replaces_nothing(cache: Database, admin: OwnConnection) -> None:
+    for at in (3, 1):
+        await apply_readings(cache, [reading(at, gpu_type=f"H{at}00")])
+    assert await admin.fetchval("SELECT jobs_day FROM node_stats_cache") == 3
+    assert await admin.fetchval("SELECT gpu_type FROM nodes") == "H300"
+
+
 @pytest.mark.parametrize("batches", [[[0, 1]], [[0], [1]], [[1], [0]]])
 async def test_the_one_preference_is_that_of_tracker_sources_in_one_batch_and_in_two(
     batches: list[list[int]], cache: Database, admin: OwnConnection
@@ -223,6 +230,16 @@ async def test_an_amount_belongs_to_the_utc_date_on_which_its_epoch_settled(
             earnings, [report(10**9, epoch, settled_at=in_helsinki, observed_at=START + timedelta(days=2))]
         )
     assert await history(admin) == {date(2026, 3, 1): Decimal(2)}
+
+
+async def test_an_epoch_moves_to_the_utc_date_of_its_better_settlement(
+    earnings: Database, admin: OwnConnection
+) -> None:
+    """Told in a time zone in which that is the date it already had."""
+    west = datetime.fromisoformat("2026-03-01T23:30:00-02:00")
+    await apply_reports(earnings, [report(10**9, at=0)])
+    await apply_reports(earnings, [report(10**9, at=1, settled_at=west, settled_exact=True)])
+    assert await history(admin) == {date(2026, 3, 2): Decimal(1)}
 
 
 async def test_a_negative_amount_is_taken_off(earnings: Database, admin: OwnConnection) -> None:

@@ -97,6 +97,22 @@ DECIDING = (
         test="tests/unit/test_money.py::test_ngonka_become_gnk_half_away_from_zero[5-0.00000001]",
     ),
     Mutation(
+        name="letter-without-its-headers",
+        guarantee="A dead letter carries its record untouched.",
+        file="services/kernel/dead_letters.py",
+        old="headers = [*record.headers, *(",
+        new="headers = [*(",
+        test="tests/unit/test_dead_letters.py::test_a_letter_carries_the_record_untouched_and_where_it_came_from",
+    ),
+    Mutation(
+        name="tie-by-the-lesser-name",
+        guarantee="Ties between sources go to the greater name, in memory as in PostgreSQL.",
+        file="services/cache/merge.py",
+        old="return (self.source == OPERATOR_SOURCE, self.observed_at, self.source)",
+        new="return (self.source == OPERATOR_SOURCE, self.observed_at, [-ord(each) for each in self.source])",
+        test=_MERGE + "test_ties_between_sources_go_to_the_greater_name",
+    ),
+    Mutation(
         name="published-before-it-was-delivered",
         guarantee="Data counts as published only after Kafka confirmed it.",
         file="services/ingest/polling.py",

@@ -61,7 +61,7 @@ MERGING = (
         file=_CACHE,
         old="[reading.observed_at for reading in newest],",
         new='[__import__("datetime").datetime.now(reading.observed_at.tzinfo) for reading in newest],',
-        test=_TESTS + "test_the_one_preference_is_that_of_tracker_sources_in_one_batch_and_in_two[batches1]",
+        test=_TESTS + "test_a_reading_that_arrives_late_replaces_nothing",
     ),
     Mutation(
         name="statuses-by-arrival",
@@ -216,7 +216,7 @@ MERGING = (
         file="services/earnings/ledger.py",
         old="return moment.astimezone(UTC).date()",
         new="return moment.date()",
-        test=_TESTS + "test_an_amount_belongs_to_the_utc_date_on_which_its_epoch_settled",
+        test=_TESTS + "test_an_epoch_moves_to_the_utc_date_of_its_better_settlement",
     ),
     Mutation(
         name="date-in-another-time-zone-in-sql",
