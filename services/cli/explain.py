@@ -14,6 +14,7 @@ from rich.text import Text
 
 from services.cli.letter_views import readable
 from services.cli.terminal import console
+from services.cli.times import utc_day
 from services.earnings.explanation import Entry, Explanation, explain, period_name
 from services.kernel import database
 from services.kernel.errors import ConfigurationError, UserError
@@ -31,11 +32,7 @@ def register(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
     ) -> None:
         """Show what stands behind a node's earnings of a date: reports, sources, rounding and restatements."""
-        try:
-            wanted = date.fromisoformat(day)
-        except ValueError:
-            raise ConfigurationError(f"{day!r} is no date: write it like 2026-03-01.") from None
-        found = asyncio.run(_explain(load(DatabaseSettings), node, wanted))
+        found = asyncio.run(_explain(load(DatabaseSettings), node, utc_day(day)))
         if as_json:
             sys.stdout.write(json.dumps(asdict(found), default=str) + "\n")
         else:

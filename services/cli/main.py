@@ -10,6 +10,7 @@ from services.cli import (
     dlq,
     embedded,
     explain,
+    export,
     publish,
     reconcile,
     replay,
@@ -40,6 +41,7 @@ replay.register(app)
 consumer.register(app)
 reconcile.register(app)
 explain.register(app)
+export.register(app)
 app.add_typer(embedded.embedded_app)
 simulator.register(app)
 

@@ -2,7 +2,7 @@
 
 import re
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from services.kernel.errors import ConfigurationError
@@ -25,3 +25,11 @@ def moment(text: str, now: datetime) -> datetime:
         f"{text!r} is no time: write it like 2026-03-01T12:00:00Z or 2026-03-01 (UTC), "
         "or how long ago it was, like 90s, 2h or 3d."
     )
+
+
+def utc_day(text: str) -> date:
+    """The UTC date that a text names, like 2026-03-01. Raises ConfigurationError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is no date: write it like 2026-03-01.") from None
