@@ -4,13 +4,14 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from tests.mutations.catalogue import MUTATIONS
-from tests.mutations.mutation import Mutation
-from tests.mutations.runner import Color, Verdict, not_green, run
+from tests.mutations.mutation import REPOSITORY, Mutation
+from tests.mutations.runner import Color, Verdict, copy_of, not_green, run
 
 _WIDTH_OF_A_FILE = 200
 
@@ -27,14 +28,19 @@ def main() -> int:
     if arguments.list:
         _print(chosen, [])
         return 0
+    with copy_of(REPOSITORY) as snapshot:  # work on the project may go on meanwhile
+        return _run(chosen, snapshot)
+
+
+def _run(chosen: Sequence[Mutation], snapshot: Path) -> int:
     _say(f"Unmutated, the {len({mutation.test for mutation in chosen})} named tests have to be green ...")
-    if failures := not_green(chosen):
+    if failures := not_green(chosen, snapshot):
         _say("\n".join(["Without any mutation:", *failures]))
         return 1
     verdicts = []
     for mutation in chosen:
         start = time.monotonic()
-        color, why = run(mutation)
+        color, why = run(mutation, snapshot)
         verdicts.append(Verdict(color, why, time.monotonic() - start))
         _say(f"{color.value:11} {mutation.name}")
     _print(chosen, verdicts)

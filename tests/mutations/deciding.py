@@ -30,7 +30,7 @@ DECIDING = (
         file="services/cache/merge.py",
         old="if held is None or fact.rank > held.rank:",
         new="if held is None or fact is not held:",
-        test=_MERGE + "test_the_last_writer_of_a_field_wins_whoever_it_is",
+        test="tests/integration/test_merge_guarantees.py::test_many_readings_of_a_node_are_one_row_of_one_merge",
     ),
     Mutation(
         name="uptime-without-a-probe",
@@ -60,8 +60,8 @@ DECIDING = (
         name="interpolated-outranks-exact",
         guarantee="An exact time of settlement outranks a later interpolated one.",
         file="services/earnings/ledger.py",
-        old="    exact: bool\n    observed_at: datetime\n    settled_at: datetime\n",
-        new="    observed_at: datetime\n    exact: bool\n    settled_at: datetime\n",
+        old="if known is None or proposal > known:",
+        new="if known is None or proposal.observed_at > known.observed_at:",
         test=_LEDGER + "test_an_exact_settlement_outranks_a_later_interpolated_one[False]",
     ),
     Mutation(
@@ -116,10 +116,10 @@ DECIDING = (
         name="published-before-it-was-delivered",
         guarantee="Data counts as published only after Kafka confirmed it.",
         file="services/ingest/polling.py",
-        old="                await self._publish(poll.readings)\n"
+        old="                await self._publish([*poll.readings, *poll.estimates])\n"
         "                self._published_data_at = poll.data_at\n",
         new="                self._published_data_at = poll.data_at\n"
-        "                await self._publish(poll.readings)\n",
+        "                await self._publish([*poll.readings, *poll.estimates])\n",
         test=_POLLING + "test_what_was_not_acknowledged_is_published_again",
     ),
     Mutation(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tests.mutations.mutation import REPOSITORY, Mutation, NotApplicableError
+from tests.mutations.mutation import Mutation, NotApplicableError
 from tests.mutations.outcomes import Outcome, Report
 
 _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".minegnk", ".env", ".*_cache", ".hypothesis", "__pycache__")
@@ -50,9 +50,9 @@ class Run(NamedTuple):
     report: Report | None
 
 
-def run(mutation: Mutation) -> tuple[Color, str]:
+def run(mutation: Mutation, source: Path) -> tuple[Color, str]:
     """Apply the mutation to a copy of the project, and judge what its test says of that."""
-    with copy_of_project() as project:
+    with copy_of(source) as project:
         try:
             mutation.apply(project)
         except NotApplicableError as error:
@@ -60,10 +60,10 @@ def run(mutation: Mutation) -> tuple[Color, str]:
         return judge(mutation, run_tests(project, [mutation.test], _RUN_SECONDS))
 
 
-def not_green(mutations: Sequence[Mutation]) -> list[str]:
+def not_green(mutations: Sequence[Mutation], source: Path) -> list[str]:
     """What keeps the named tests from being green without any mutation; empty: nothing does."""
     tests = sorted({mutation.test for mutation in mutations})
-    with copy_of_project() as project:
+    with copy_of(source) as project:
         exit_code, report = run_tests(project, tests, _BASELINE_SECONDS)
     if report is None:
         return [f"pytest did not end in order (exit code {exit_code})"]
@@ -95,11 +95,11 @@ def _said(outcomes: Sequence[Outcome]) -> str:
 
 
 @contextmanager
-def copy_of_project() -> Iterator[Path]:
+def copy_of(source: Path) -> Iterator[Path]:
     """A copy of the project without what is made of it; gone after the block."""
     with tempfile.TemporaryDirectory(prefix="minegnk-mutation-") as folder:
         project = Path(folder, "project")
-        shutil.copytree(REPOSITORY, project, ignore=_LEFT_OUT)
+        shutil.copytree(source, project, ignore=_LEFT_OUT)
         yield project
 
 
