@@ -1,0 +1,52 @@
+"""How long hypothesis looks, and the bench that the machines work on.
+
+`HYPOTHESIS_PROFILE=thorough` looks for minutes. A failure prints the steps, a blob and the seed that repeat it.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.integration.conftest import NewDatabase, new_database
+from tests.property.bench import Bench
+from tests.property.deliveries import Deliveries
+
+__all__ = ["new_database"]
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+settings.register_profile(
+    "ci", max_examples=60, stateful_step_count=25, deadline=None, print_blob=True, suppress_health_check=_SLOW
+)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=1500, stateful_step_count=60)
+PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+TIMEOUT_SECONDS = 3600
+"""Making a failure smaller takes hypothesis minutes, whatever the profile."""
+
+
+@pytest.fixture(scope="module")
+def bench(new_database: NewDatabase) -> Iterator[Bench]:
+    """A database of the module's own, and workers on it."""
+    with Bench(new_database()) as bench:
+        yield bench
+
+
+Explore = Callable[..., None]
+
+
+@pytest.fixture
+def explore(bench: Bench, request: pytest.FixtureRequest) -> Explore:
+    """Runs a machine under the profile; `share` of its examples."""
+
+    def run(machine: type[Deliveries], share: float = 1) -> None:
+        number = int(request.config.getoption("--hypothesis-seed") or secrets.randbits(32))
+        machine.bench, machine.seed_of_test = bench, number
+        chosen = settings(PROFILE, max_examples=round(PROFILE.max_examples * share))
+        run_state_machine_as_test(seed(number)(machine), settings=chosen)
+
+    return run

@@ -1,0 +1,158 @@
+"""Generated events: from pools so small that ties, repetitions and contradictions are common."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Final, TypeVar
+
+from hypothesis import strategies as st
+from msgspec.structs import force_setattr
+
+from services.kernel.events import EarningsKind, EarningsReport, IdentifierType, NodeReading, SourceStatus
+
+NODES: Final[dict[str, IdentifierType]] = {
+    "gonka1alice": "wallet",
+    "host/bob": "node_id",
+    "carol": "validator",
+}
+"""The last has a form of its own: it keeps the type under which it was heard of first."""
+
+T = TypeVar("T")
+
+SOURCES: Final = ("gonka-scan", "gonka_api", "operator")
+HEAD_STARTS_SECONDS: Final = (0, 60, 240)
+PLACES: Final = (0, 10, 100)
+"""Of sources in the order for earnings. The last is also the place of a source that is not known."""
+
+_INDIA = timezone(timedelta(hours=5, minutes=30))
+START: Final = datetime(2026, 3, 1, 23, 52, tzinfo=UTC)  # midnight is near
+TOO_LARGE: Final = 10**38
+
+_times = st.builds(
+    lambda minutes, microseconds, zone: (START + timedelta(minutes=minutes, microseconds=microseconds)).astimezone(
+        zone
+    ),
+    st.sampled_from([0, 1, 2, 4, 5, 8, 9, 13]),
+    st.sampled_from([0, 0, 0, 1]),
+    st.sampled_from([UTC, UTC, _INDIA]),
+)
+_sources = st.sampled_from(SOURCES)
+_nodes = st.sampled_from(list(NODES.items()))
+
+
+def mostly(usual: st.SearchStrategy[T], rare: st.SearchStrategy[T], usual_times: int = 5) -> st.SearchStrategy[T]:
+    """The rare one once in a while."""
+    return st.sampled_from([usual] * usual_times + [rare]).flatmap(lambda strategy: strategy)
+
+
+def sometimes(values: st.SearchStrategy[T]) -> st.SearchStrategy[T | None]:
+    """Often nothing."""
+    return st.none() | values
+
+
+_readings = _nodes.flatmap(
+    lambda node: st.builds(
+        NodeReading,
+        identifier=st.just(node[0]),
+        identifier_type=st.just(node[1]),
+        source=_sources,
+        observed_at=_times,
+        status=sometimes(st.sampled_from(["healthy", "unhealthy", "jailed", "offline"])),
+        health_probed=st.booleans(),
+        jobs_day=sometimes(st.integers(0, 3)),
+        active_model=sometimes(st.just("qwen")),
+        voting_weight=sometimes(st.sampled_from([Decimal(0), Decimal("1.5"), Decimal("0.123456785")])),
+        tokens_per_sec=sometimes(st.sampled_from([Decimal(0), Decimal("12.345"), Decimal("1E+2")])),
+        display_name=sometimes(st.sampled_from(["Alpha", "beta"])),
+        gpu_type=sometimes(st.sampled_from(["H100", "H200", " "])),
+        region=sometimes(st.just("eu")),
+    )
+)
+
+
+def refused_reading(node: str, source: str, at: datetime) -> NodeReading:
+    """A reading that decoding let pass and the database refuses. It says nothing but its status."""
+    reading = NodeReading(identifier=node, identifier_type=NODES[node], source=source, observed_at=at, status="jailed")
+    force_setattr(reading, "voting_weight", Decimal(TOO_LARGE))
+    return reading
+
+
+some_readings: Final = st.lists(
+    mostly(_readings, st.builds(refused_reading, st.sampled_from(list(NODES)[:-1]), _sources, _times)),
+    min_size=1,
+    max_size=8,
+)
+
+_statuses = st.builds(
+    SourceStatus,
+    source=_sources,
+    kind=st.just("tracker_api"),
+    reported_at=_times,
+    preference_seconds=st.just(0),
+    earnings_order=st.sampled_from(PLACES),
+    probes_health=st.booleans(),
+    poll_interval_seconds=st.just(60),
+    data_at=sometimes(_times),
+)
+
+some_statuses: Final = st.lists(_statuses, min_size=1, max_size=3)
+
+_amounts = st.sampled_from([0, 4, 5, 15, -5, -15, 10**9 + 5, 123_456_789_012_345_678, 10**18, -(10**18)]) | st.integers(
+    -30, 30
+)
+_dates = st.sampled_from(["2026-03-01", "2026-03-02", "2026-03-03"])
+_settled = st.sampled_from(
+    [
+        datetime(2026, 3, 1, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(2026, 3, 2, 0, 0, tzinfo=UTC),
+        datetime(2026, 3, 2, 1, 30, tzinfo=_INDIA),  # the first of March in UTC
+        datetime(2026, 3, 3, 12, 0, tzinfo=UTC),
+    ]
+)
+
+
+_kinds: st.SearchStrategy[EarningsKind] = st.sampled_from(["epoch", "epoch", "epoch", "day", "total"])
+
+
+@st.composite
+def _reports(draw: st.DrawFn) -> EarningsReport:
+    node, identifier_type = draw(_nodes)
+    kind = draw(_kinds)
+    final = draw(st.booleans() if kind != "epoch" else st.sampled_from([True, True, False]))
+    amount = draw(_amounts)
+    split = draw(st.sampled_from(["none", "work", "both"]))
+    work = draw(st.sampled_from([0, amount // 2]))
+    return EarningsReport(
+        identifier=node,
+        identifier_type=identifier_type,
+        source=draw(_sources),
+        kind=kind,
+        period=draw(st.integers(1, 3)) if kind == "epoch" else draw(_dates),
+        amount_ngonka=str(amount) if draw(st.booleans()) else amount,
+        work_ngonka=None if split == "none" else work,
+        reward_ngonka=amount - work if split == "both" else None,
+        settled_at=draw(_settled) if kind == "epoch" and (final or draw(st.booleans())) else None,
+        settled_exact=draw(st.booleans()),
+        final=final,
+        claimed=draw(sometimes(st.booleans())),
+        method=draw(sometimes(st.sampled_from(["by weight", "by work"]))),
+        observed_at=draw(_times),
+    )
+
+
+def refuse(report: EarningsReport) -> EarningsReport:
+    """The report with an amount that decoding would not let pass, and the database refuses."""
+    force_setattr(report, "amount_ngonka", TOO_LARGE)
+    return report
+
+
+some_reports: Final = st.lists(mostly(_reports(), _reports().map(refuse)), min_size=1, max_size=8)
+
+
+def is_refused(event: object) -> bool:
+    """Whether the database refuses the event."""
+    match event:
+        case NodeReading():
+            return event.voting_weight == TOO_LARGE
+        case EarningsReport():
+            return event.amount == TOO_LARGE
+    return False
