@@ -1,7 +1,6 @@
 """The batch consumer on a real Kafka: what it commits, what it repeats, and what it never does."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -29,28 +28,6 @@ async def test_a_first_start_reads_from_the_beginning_and_commits_what_it_handle
         await until(lambda: handled.has(numbers), "all handled")
     assert sorted(handled.numbers) == list(numbers)
     assert await stream.committed() == len(numbers)
-
-
-async def test_an_outage_longer_than_the_poll_interval_costs_no_partition_and_no_record(stream: Stream) -> None:
-    numbers = range(60)
-    applied = Handled()
-    max_poll_interval = 1.5
-    outage_began: list[float] = []
-
-    async def handle(readings: Sequence[NodeReading]) -> Applied:
-        outage_began.append(time.monotonic())
-        if time.monotonic() - outage_began[0] < 3 * max_poll_interval:
-            raise ConnectionError("the database is away")
-        return await applied(readings)
-
-    await stream.publish(numbers, partition=2)
-    consumer = stream.consumer(handle, max_poll_interval=max_poll_interval)
-    async with running(consumer):
-        await until(lambda: applied.has(numbers), "all applied after the outage")
-        assert consumer.revocations == 0
-    assert applied.numbers == list(numbers), "once, and in the order of their partition"
-    assert await stream.committed() == len(numbers)
-    assert await stream.dead_letters() == []
 
 
 async def test_a_stop_lets_the_batch_in_hand_finish_and_commits_it(stream: Stream) -> None:
