@@ -77,16 +77,12 @@ class Accounts:
             if row == right:
                 continue
             sentence = f"{table} {key}: {row}, not {right}"
-            if row is None:
-                self.lost.append(sentence)
-            elif right is None:
+            if right is None:
                 self.wrong.append(sentence)
-            elif amount is not None and (row[amount] or 0) > (right[amount] or 0):
+            elif row is not None and amount is not None and (row[amount] or 0) > (right[amount] or 0):
                 self.counted_twice.append(sentence)
-            elif amount is not None and (row[amount] or 0) < (right[amount] or 0):
+            else:  # what should have won, or been added, does not show
                 self.lost.append(sentence)
-            else:
-                self.wrong.append(sentence)
 
     def judge_letters(
         self, sent: Mapping[int, Sent], records: Iterable[ConsumerRecord], letters: Iterable[ConsumerRecord]

@@ -132,6 +132,8 @@ def test_rows_that_miss_exceed_or_differ_are_told_apart() -> None:
     assert (len(accounts.lost), len(accounts.counted_twice), len(accounts.wrong)) == (2, 1, 0)
     accounts.judge_rows("history", {}, rows("1"))
     assert len(accounts.wrong) == 1
+    accounts.judge_rows("cache", {"gonka1a": ("healthy",)}, {"gonka1a": ("jailed",)})
+    assert len(accounts.lost) == 3, "another one's row stands where the winner's should"
 
 
 # The proxy.
