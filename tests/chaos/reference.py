@@ -7,7 +7,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from typing import Any
 
-from tests.chaos.load import EARNINGS_ORDER, PREFERENCES, Fields
+from tests.chaos.load import EARNINGS_ORDER, PREFERENCES
+from tests.chaos.oddities import Fields
 
 Rows = dict[Any, tuple[Any, ...]]
 """A table: key → the other columns."""
