@@ -351,6 +351,7 @@ async def test_invalid_records_are_counted_by_reason_and_leave_no_new_letter(pip
 
 
 async def test_records_that_the_database_refuses_are_named_and_all_others_applied(pipeline: Pipeline) -> None:
+    await pipeline.send([OutgoingRecord(READINGS_TOPIC, b"k", None, [])], partition=2)
     await pipeline.send(map(encode, readings(50, nodes=50)), partition=2)
     refused = [
         record.offset
@@ -365,7 +366,7 @@ async def test_records_that_the_database_refuses_are_named_and_all_others_applie
     finally:
         await pipeline.execute("ALTER TABLE nodes DROP CONSTRAINT not_these")
     assert ended.returncode == 1
-    assert ", 0 invalid, 2 refused." in ended.stdout
+    assert ", 1 invalid (1 tombstone), 2 refused." in ended.stdout
     lines = ended.stderr.splitlines()
     assert [line.split(": ")[0] for line in lines[:2]] == [f"partition 2, offset {offset}" for offset in refused]
     assert 'violates check constraint "not_these"' in lines[0]
