@@ -161,7 +161,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             if not leaving.done():  # Kafka does not answer: the session's time-out frees the partitions
                 self._log.warning("left_without_goodbye")
                 leaving.cancel()
-                await asyncio.wait([leaving])
+                await asyncio.wait([leaving], timeout=_CANCEL_SECONDS)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Disown what was polled: whoever gets the partitions reads them again from the committed offsets."""
