@@ -99,9 +99,11 @@ def ledger(reports: Iterable[Fields]) -> Rows:
 
 
 def versions(reports: Iterable[Fields]) -> Rows:
-    """Every distinct version of a ledger row → when it was first observed."""
+    """Every distinct version of a ledger row → when it was first observed; estimates of an epoch are not kept."""
     first: dict[Any, datetime] = {}
     for report in reports:
+        if report["kind"] == "epoch" and not report["final"]:
+            continue
         version, at = (*_key(report), *_version(report)), time(report["observed_at"])
         first[version] = min(first.get(version, at), at)
     return {version: (at,) for version, at in first.items()}
