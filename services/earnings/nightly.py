@@ -1,16 +1,20 @@
-"""What the earnings service does beside consuming: it follows the sources' order, and reconciles every night."""
+"""What the earnings service does beside consuming: it follows the sources' order, keeps daily totals, reconciles."""
 
 import faust
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.earnings.reconciliation import Reconciliation, follow_order, reconcile
+from services.earnings.totals import refresh_totals
 from services.kernel.database import Database
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.refresh import ask_for_epochs
 from services.kernel.transient import classify
 
 FOLLOW_ORDER_SECONDS = 30.0
+REFRESH_TOTALS_SECONDS = 60.0
+"""How often changed dates are added up again; until then whoever reads them adds them up."""
+
 NIGHTLY = "17 3 * * *"
 """When to reconcile (UTC): after the portal's midnight reports, before offices open."""
 
@@ -49,7 +53,7 @@ class ReconciliationMetrics:
 
 
 def schedule(app: faust.App, registry: CollectorRegistry, database: Database, publisher: KafkaPublisher) -> None:
-    """Let the app follow the sources' order, and reconcile every night."""
+    """Let the app follow the sources' order, refresh the daily totals, and reconcile every night."""
     metrics = ReconciliationMetrics(registry)
 
     @app.timer(FOLLOW_ORDER_SECONDS)  # type: ignore[untyped-decorator]
@@ -61,6 +65,16 @@ def schedule(app: faust.App, registry: CollectorRegistry, database: Database, pu
             if not classify(error).passes:
                 raise
             _log.warning("order_postponed", error=repr(error))
+
+    @app.timer(REFRESH_TOTALS_SECONDS)  # type: ignore[untyped-decorator]
+    async def totals() -> None:
+        try:
+            if dates := await refresh_totals(database):
+                _log.info("totals_refreshed", dates=dates)
+        except Exception as error:
+            if not classify(error).passes:
+                raise
+            _log.warning("totals_postponed", error=repr(error))
 
     @app.crontab(NIGHTLY)
     async def nightly() -> None:

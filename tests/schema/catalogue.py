@@ -39,6 +39,8 @@ SELECT 'extension ' || extname FROM pg_extension
 UNION ALL
 SELECT 'view ' || viewname || ' ' || definition FROM pg_views WHERE schemaname = 'public'
 UNION ALL
+SELECT 'trigger ' || pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL
 SELECT 'comment on ' || identity || ' ' || description
 FROM pg_description, pg_identify_object(classoid, objoid, objsubid)
 WHERE schema = 'public'

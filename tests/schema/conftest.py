@@ -107,6 +107,22 @@ def migrated(database: DatabaseSettings) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+@pytest.fixture(scope="session")
+def history_database(new_database: NewDatabase) -> DatabaseSettings:
+    """A migrated database, empty at the start of each test."""
+    database = new_database()
+    migrations.apply(database)
+    return database
+
+
+@pytest.fixture
+def history(history_database: DatabaseSettings) -> Iterator[psycopg.Connection]:
+    """A session whose writes are taken back at the test's end, in a zone far from UTC: dates do not depend on it."""
+    with session(history_database) as connection, connection.transaction(force_rollback=True):
+        connection.execute("SET LOCAL timezone = 'Pacific/Chatham'")
+        yield connection
+
+
 @pytest.fixture
 def up_to(tmp_path: Path) -> Callable[[int], Path]:
     """A folder with the first `number` migrations."""

@@ -139,6 +139,7 @@ _LEDGER = [
     "observed_at timestamp with time zone not null",
 ]
 _NO_BITS = "'0'::bit(288)"
+_DAY_SUM = ["dimension text", "key text", "date date", "earnings_gnk numeric", "nodes integer"]
 
 OWN_COLUMNS = {
     "earnings_node": ["node_id uuid not null", "basis text"],
@@ -149,7 +150,7 @@ OWN_COLUMNS = {
         "observed_at timestamp with time zone not null",
         "source character varying(50) collate C not null",
     ],
-    "earnings_ledger": _LEDGER,
+    "earnings_ledger": [*_LEDGER, "method character varying(100)"],
     "earnings_ledger_version": [*_LEDGER, "recorded_at timestamp with time zone not null default now()"],
     "tracker_sources": [
         "name character varying(50) collate C not null",
@@ -185,6 +186,61 @@ OWN_COLUMNS = {
         "date date not null",
         f"reachable bit(288) not null default {_NO_BITS}",
     ],
+    "earnings_source_order": ["source character varying(50) collate C not null", "earnings_order integer not null"],
+    "earnings_estimates": [
+        "node_id uuid",
+        "identifier character varying(255)",
+        "source character varying(50) collate C",
+        "epoch integer",
+        "amount_ngonka numeric(38,0)",
+        "work_ngonka numeric(38,0)",
+        "reward_ngonka numeric(38,0)",
+        "estimate_gnk numeric",
+        "method character varying(100)",
+        "observed_at timestamp with time zone",
+    ],
+    "earnings_day_total": [
+        "dimension text not null",
+        "key text not null",
+        "date date not null",
+        "earnings_gnk numeric not null",
+        "nodes integer not null",
+    ],
+    "earnings_day_changed": ["date date not null"],
+    "earnings_node_group": ["node_id uuid not null", "gpu_type text not null", "region text not null"],
+    "earnings_member": ["dimension text", "key text", "node_id uuid"],
+    "earnings_day_sum": _DAY_SUM,
+    "earnings_daily": _DAY_SUM,
+    "earnings_weekly": ["dimension text", "key text", "week date", "earnings_gnk numeric", "days integer"],
+    "earnings_monthly": ["dimension text", "key text", "month date", "earnings_gnk numeric", "days integer"],
+    "earnings_moving_averages": [
+        "dimension text",
+        "key text",
+        "date date",
+        "earnings_gnk numeric",
+        "average_7d_gnk numeric",
+        "average_30d_gnk numeric",
+    ],
+    "earnings_first_date": ["dimension text", "key text", "first_date date"],
+    "earnings_trends": [
+        "dimension text",
+        "key text",
+        "span text",
+        "since date",
+        "until date",
+        "calendar_days integer",
+        "days integer",
+        "earnings_gnk numeric",
+        "average_gnk numeric",
+        "before_days integer",
+        "before_gnk numeric",
+        "change_gnk numeric",
+        "change_percent numeric",
+        "best_date date",
+        "best_gnk numeric",
+        "worst_date date",
+        "worst_gnk numeric",
+    ],
     "user_nodes": [
         "user_id uuid not null",
         "node_id uuid not null",
@@ -214,6 +270,9 @@ OWN_CONSTRAINTS = {
         "UNIQUE NULLS NOT DISTINCT (node_id, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, "
         "claimed)",
     ],
+    "earnings_source_order": ["PRIMARY KEY (source)"],
+    "earnings_day_total": ["PRIMARY KEY (dimension, key, date)"],
+    "earnings_node_group": [_OF_NODE, "PRIMARY KEY (node_id)"],
     "tracker_sources": ["PRIMARY KEY (name)"],
     "node_facts": [
         "CHECK ((field = ANY (ARRAY['tokens_per_sec'::text, 'display_name'::text, 'gpu_type'::text, 'region'::text])))",
@@ -236,6 +295,7 @@ OWN_CONSTRAINTS = {
 
 OWN_INDEXES = {
     "idx_earnings_ledger_epoch": "public.earnings_ledger USING btree (period, node_id) WHERE (kind = 'epoch'::text)",
+    "idx_earnings_day_total_date": "public.earnings_day_total USING btree (date)",
     "idx_node_uptime_date": "public.node_uptime USING btree (date)",
     "idx_user_nodes_node_id": "public.user_nodes USING btree (node_id)",
     "idx_user_nodes_before_join_user_id": "public.user_nodes_before_join USING btree (user_id)",

@@ -74,7 +74,9 @@ def test_deleting_a_node_deletes_everything_about_it(migrated: psycopg.Connectio
               SELECT id, 'region', 'eu', 's', now() FROM node)
         INSERT INTO node_uptime (node_id, date) SELECT id, '2026-01-01' FROM node
     """)
+    migrated.execute("SELECT earnings_refresh()")
     migrated.execute("DELETE FROM nodes")
+    migrated.execute("SELECT earnings_refresh()")
     for table in expected.OWN_COLUMNS | expected.SPECIFIED_COLUMNS:
         assert migrated.execute(f"SELECT FROM {table}".encode()).rowcount == 0, table
 

@@ -20,18 +20,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
-NAMES = [
-    "0001.legacy-tables",
-    "0002.create-nodes-table",
-    "0003.create-node-stats-cache-table",
-    "0004.create-earnings-history-table",
-    "0005.add-performance-indexes",
-    "0006.add-missing-user-columns",
-    "0007.create-earnings-ledger",
-    "0008.create-cache-tables",
-    "0009.user-nodes-join-table",
-    "0010.create-roles",
-]
+NAMES = sorted(path.stem for path in migrations.FOLDER.glob("*.sql") if not path.stem.endswith(".rollback"))
 
 
 def _migrate(database: DatabaseSettings) -> subprocess.Popen[str]:
@@ -186,6 +175,7 @@ def test_a_rollback_stops_at_a_migration_that_this_version_does_not_know(
 def test_every_migration_has_a_rollback_and_a_number_without_gaps() -> None:
     files = sorted(path.name for path in migrations.FOLDER.glob("*.sql"))
     assert files == sorted(f"{name}{ending}" for name in NAMES for ending in (".sql", ".rollback.sql"))
+    assert [int(name[:4]) for name in NAMES] == list(range(1, len(NAMES) + 1))
 
 
 def test_a_new_migration_is_a_numbered_pair_that_depends_on_the_last(
