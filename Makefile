@@ -34,7 +34,7 @@ $(READY): requirements/dev.txt pyproject.toml
 
 ##@ Checks
 
-.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz soak mutants
+.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz soak year mutants
 lint: $(READY) ## Style (ruff)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "Run make format."; exit 1; }
@@ -70,6 +70,9 @@ fuzz: $(READY) ## A million mutated messages through the decoders, 100,000 throu
 
 soak: $(READY) ## 5,000 events a second for 20 minutes: does anything grow?
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+year: $(READY) ## A simulated year of 1,000 hosts through the real path, exact to the ngonka
+	@$(BIN)/python -m tests.year $(ARGS)
 
 mutants: $(READY) ## Break each guarantee on purpose, and see the test that turns red
 	@$(BIN)/python -m tests.mutations $(ARGS)
