@@ -29,6 +29,7 @@ class FaultKind(StrEnum):
     UNAVAILABLE = "503"
     EMPTY_LIST = "empty_list"
     TRUNCATED_LIST = "truncated_list"
+    MISSING_ROWS = "missing_rows"
     TRUNCATED_BODY = "truncated_body"
     TIMEOUT = "timeout"
     SLOW = "slow"
@@ -54,6 +55,7 @@ class Fault(BaseModel):
     delay_seconds: float = Field(2.0, gt=0, description="slow: pause before the answer")
     back_seconds: float = Field(60.0, gt=0, description="older_height: how far back the answer is")
     keep: int = Field(3, ge=0, description="truncated_list: rows that are left")
+    every: int = Field(7, ge=1, description="missing_rows: one row in so many is left out")
     keep_blocks: int = Field(2 * EPOCH_LENGTH, ge=1, description="pruned: blocks that are left")
     size_bytes: int = Field(64 * 2**20, ge=1, description="huge_body: size of the answer")
     location: str = Field("http://127.0.0.1:9", description="redirect: origin that the answer points to")
@@ -195,9 +197,21 @@ def _cut(value: Any, keep: int, depth: int) -> Any:
     return {key: part[:keep] if isinstance(part, list) else _cut(part, keep, depth - 1) for key, part in value.items()}
 
 
+def _leave_out_rows(response: web.Response, every: int) -> None:
+    """Leave out one in `every` rows of each list of objects, without a trace of them in the answer."""
+    body = response.body
+    if isinstance(body, bytes) and response.content_type == "application/json":
+        value = json.loads(body)
+        for key, part in value.items() if isinstance(value, dict) else ():
+            if isinstance(part, list):
+                value[key] = [row for number, row in enumerate(part, start=1) if number % every]
+        response.body = json.dumps(value).encode()
+
+
 _SPOILERS: dict[FaultKind, Callable[[web.Response, Fault], None]] = {
     FaultKind.EMPTY_LIST: lambda response, _: _cut_lists(response, 0),
     FaultKind.TRUNCATED_LIST: lambda response, fault: _cut_lists(response, fault.keep),
+    FaultKind.MISSING_ROWS: lambda response, fault: _leave_out_rows(response, fault.every),
 }
 
 

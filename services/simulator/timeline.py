@@ -1,7 +1,8 @@
 """Heights and times of the chain: which block was when, and where an epoch starts and settles.
 
-Epochs are 15391 blocks. Past ones took 25.7 h at first and 22.7 h lately; the one that runs when the simulator starts
-bridges the time since yesterday; the ones after it take `epoch_seconds` each, so heights then simply advance faster.
+Epochs are 15391 blocks. Past ones took 25.7 h at first and ever less since, 22.7 h lately; the one that runs when the
+simulator starts bridges the time since yesterday; the ones after it take `epoch_seconds` each, so heights then simply
+advance faster.
 """
 
 from bisect import bisect_right
@@ -118,8 +119,8 @@ def make_timeline(seed: int, started_at: datetime, days: int, epoch_seconds: flo
     settlement = min(started_at - timedelta(hours=23), late_yesterday)
     settlements = [settlement]
     while settlement >= started_at - timedelta(days=days):
-        age_days = (started_at - settlement) / timedelta(days=1)
-        settlement -= timedelta(seconds=EPOCH_LENGTH * _past_block_seconds(seed, age_days, len(settlements)))
+        age = (started_at - settlement) / timedelta(days=days)
+        settlement -= timedelta(seconds=EPOCH_LENGTH * _past_block_seconds(seed, age, len(settlements)))
         settlements.append(settlement)
     settlements.reverse()  # the first one is that of the epoch before FIRST_EPOCH
 
@@ -138,7 +139,7 @@ def make_timeline(seed: int, started_at: datetime, days: int, epoch_seconds: flo
     return Timeline(last, offset_changed_at, live_epoch_us, tuple(heights), tuple(times))
 
 
-def _past_block_seconds(seed: int, age_days: float, epochs_ago: int) -> float:
-    """Seconds a block: 5.31 now, 6.01 three months ago, a smooth change between, a little noise."""
-    age = min(1.0, age_days / 90)
+def _past_block_seconds(seed: int, age: float, epochs_ago: int) -> float:
+    """Seconds a block: 5.31 now, 6.01 at the beginning (age 1), a smooth change between, a little noise."""
+    age = min(1.0, age)
     return 5.31 + 0.70 * age * age * (3 - 2 * age) + between(-0.01, 0.01, seed, "block", epochs_ago)

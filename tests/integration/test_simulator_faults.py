@@ -83,6 +83,13 @@ async def test_a_truncated_list_is_a_good_answer_with_fewer_rows(client: Client)
     assert await client.body(CURRENT) == whole | {"participants": whole["participants"][:2]}
 
 
+async def test_missing_rows_leave_no_trace_in_the_answer(client: Client) -> None:
+    whole = await client.body(CURRENT)
+    await client.fault(kind="missing_rows", every=3)
+    rows = whole["participants"]
+    assert await client.body(CURRENT) == whole | {"participants": [rows[i] for i in range(len(rows)) if i % 3 != 2]}
+
+
 async def test_a_truncated_body_ends_before_it_should(client: Client) -> None:
     await client.fault(kind="truncated_body")
     async with client.read(CURRENT) as response:

@@ -61,8 +61,9 @@ def test_the_past_ends_yesterday_and_begins_ninety_days_ago() -> None:
     assert min(dates) in {date(2026, 7, 11), date(2026, 7, 12)}
 
 
-def test_past_epochs_take_between_22_and_26_hours() -> None:
-    world = make_world()
+@pytest.mark.parametrize("days", [30, 90, 368])
+def test_past_epochs_take_between_22_and_26_hours(days: int) -> None:
+    world = make_world(days=days)
     settled = [world.timeline.settled_at(FIRST_EPOCH + i) for i in range(world.timeline.last_past_epoch - FIRST_EPOCH)]
     lengths = [(after - before) / timedelta(hours=1) for before, after in pairwise(settled)]
     assert 22.5 < min(lengths) < 23
