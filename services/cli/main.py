@@ -6,6 +6,7 @@ import sys
 import typer
 
 from services.cli import (
+    backfill,
     consumer,
     dlq,
     embedded,
@@ -40,6 +41,7 @@ dlq.register(app)
 replay.register(app)
 consumer.register(app)
 reconcile.register(app)
+backfill.register(app)
 explain.register(app)
 export.register(app)
 app.add_typer(embedded.embedded_app)

@@ -56,8 +56,10 @@ def progress_line(done: int, total: int, seconds: float, unit: str = "records") 
 
 
 def rate(per_second: float) -> str:
-    """'1,000/s', or '3.5/min' where it is that slow."""
-    return f"{per_second:,.0f}/s" if per_second >= 10 else f"{60 * per_second:,.1f}/min"
+    """'1,000/s', '1.5/s', or '30/min' where it is that slow."""
+    if per_second < 1:
+        return f"{60 * per_second:.2g}/min"
+    return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.2g}/s"
 
 
 def duration(seconds: float) -> str:

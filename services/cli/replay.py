@@ -1,10 +1,8 @@
 """`minegnk replay`: apply a range of a topic again."""
 
-import asyncio
-import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
@@ -19,6 +17,7 @@ from services.cli.letter_views import by_reason
 from services.cli.progress import ProgressDisplay
 from services.cli.replaying import KINDS, Kind, Replay, Tally
 from services.cli.snapshot import TopicReader
+from services.cli.terminal import until_told_to_stop
 from services.cli.times import moment
 from services.cli.topic_range import TimeRange, find_range, range_consumer
 from services.kernel import database
@@ -66,7 +65,7 @@ def register(app: typer.Typer) -> None:
             raise ConfigurationError(f"--from ({_iso(begin)}) must be before --to ({_iso(end)}).")
         asked = _Asked(kind, begin, end, partition)
         tables = None if dry_run else load(DatabaseSettings)
-        _until_told_to_stop(_replay(asked, load(KafkaSettings), load(ConsumerSettings), tables))
+        until_told_to_stop(_replay(asked, load(KafkaSettings), load(ConsumerSettings), tables))
 
 
 class _Asked(NamedTuple):
@@ -89,28 +88,6 @@ def _kind_named(name: str) -> Kind:
             return kind
     topics = ", ".join(kind.topic for kind in KINDS.values())
     raise ConfigurationError(f"No topic {name!r} can be replayed: use {', '.join(KINDS)}, or {topics}.")
-
-
-def _until_told_to_stop(work: Coroutine[None, None, None]) -> None:
-    """Run to the end, or until Ctrl-C or SIGTERM, which cancel the work."""
-    told: list[signal.Signals] = []
-
-    async def stoppable() -> None:
-        main = asyncio.current_task()
-        assert main is not None, "a coroutine runs in a task"
-
-        def stop(number: signal.Signals) -> None:
-            told.append(number)
-            main.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop, number)
-        await work
-
-    try:
-        asyncio.run(stoppable())
-    except asyncio.CancelledError:
-        raise typer.Exit(128 + told[0]) from None  # as shells tell of a process that a signal ended
 
 
 async def _replay(
