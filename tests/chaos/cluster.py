@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -135,8 +134,7 @@ class Cluster:
     ) -> None:
         self._watching.cancel()
         for running in self.workers:
-            if running.alive:
-                running.worker.kill()
+            self.kill(running)
         await asyncio.gather(self._watching, return_exceptions=True)
         await self._stop_servers()
 
@@ -209,16 +207,18 @@ class Cluster:
         await until(holds, f"{running.service} has partitions", seconds)
 
     def kill(self, running: Running) -> None:
-        """End a worker with SIGKILL."""
-        running.worker.kill()
+        """End a worker with SIGKILL. Like every signal here it may find that it has just ended by itself."""
+        running.worker.ended = True
+        running.worker.process.kill()
+        running.worker.process.wait()
 
     def freeze(self, running: Running) -> None:
         """Stop a worker's process where it is."""
-        os.kill(running.pid, signal.SIGSTOP)
+        running.worker.process.send_signal(signal.SIGSTOP)
 
     def thaw(self, running: Running) -> None:
         """Let a frozen process go on."""
-        os.kill(running.pid, signal.SIGCONT)
+        running.worker.process.send_signal(signal.SIGCONT)
 
     async def terminate(self, running: Running) -> float:
         """Send SIGTERM; the seconds until it ended. It must end in time, with exit code 0.
@@ -230,7 +230,7 @@ class Cluster:
         running.worker.process.send_signal(signal.SIGTERM)
         in_time = await running.ended_within(STOP_SECONDS)
         if not in_time:
-            running.worker.kill()
+            self.kill(running)
             self.failures.append(f"did not end within {STOP_SECONDS:g} s of SIGTERM: {running.worker}")
         elif (code := running.worker.process.returncode) != 0 and (code not in _WHILE_STARTING or running.partitions):
             self.failures.append(f"ended with {code} after SIGTERM: {running.worker}")
