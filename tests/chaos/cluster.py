@@ -34,6 +34,7 @@ UNAVAILABLE_EXIT_CODE = 3
 
 _WHILE_STARTING = (-signal.SIGTERM, UNAVAILABLE_EXIT_CODE)
 _RESTART_SECONDS = 2.0
+_START_SECONDS = 180.0  # of a Kafka that was killed, on a machine that has other things to do
 _SETTINGS = {
     "MINEGNK_CONSUMER_MAX_POLL_INTERVAL": str(MAX_POLL_INTERVAL_SECONDS),
     "MINEGNK_KAFKA_SESSION_TIMEOUT": str(SESSION_TIMEOUT_SECONDS),
@@ -170,7 +171,7 @@ class Cluster:
 
         def start() -> None:
             server.start()
-            server.wait_ready()
+            server.wait_ready(_START_SECONDS)
 
         await asyncio.to_thread(start)
 
