@@ -5,8 +5,6 @@ The machine of a service adds what is published and what the tables must hold at
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import chain
 from typing import Any, ClassVar, Final
 
 import asyncpg
@@ -18,9 +16,8 @@ from services.cache.store import apply_readings, apply_source_status
 from services.earnings.reconciliation import follow_order
 from services.earnings.store import apply_reports
 from services.kernel.database import Database
-from services.kernel.events import EarningsReport, Event, NodeReading, SourceStatus
+from services.kernel.events import E, EarningsReport, Event, NodeReading, SourceStatus
 from services.kernel.halving import Applied, apply_by_halves
-from services.kernel.transient import classify
 from tests.property.bench import WORKERS, Bench
 from tests.property.generated import NODES, is_refused, mostly
 from tests.property.model import Tables
@@ -32,11 +29,12 @@ ALL: Final = 1_000_000
 
 @dataclass
 class Partition:
-    """Records in order, how they are applied, where each worker reads on, and how far anybody has come."""
+    """Records in order, how they are applied and which have been, and where each worker reads on."""
 
     service: str
     apply: Callable[[Database, Sequence[Any]], Awaitable[Applied]]
     log: list[Event] = field(default_factory=list)
+    applied: set[Event] = field(default_factory=set)
     positions: list[int] = field(default_factory=lambda: [0] * WORKERS)
 
     @property
@@ -73,7 +71,7 @@ _workers = st.integers(0, WORKERS - 1)
 _partitions = st.integers(0, 4)
 _offsets = st.integers(0, 30)
 _cuts = st.integers(0, 20)
-_turns = st.lists(st.integers(0, WORKERS - 1), min_size=1, max_size=12)
+turns = st.lists(st.integers(0, WORKERS - 1), min_size=1, max_size=12)
 
 
 def deliveries(cuts: st.SearchStrategy[int | None]) -> st.SearchStrategy[Delivery]:
@@ -95,6 +93,7 @@ class Deliveries(RuleBasedStateMachine):
     rank that say different things are published.
     """
 
+    follows_order: ClassVar[bool] = False
     bench: ClassVar[Bench]
     seed_of_test: ClassVar[int]
 
@@ -116,11 +115,11 @@ class Deliveries(RuleBasedStateMachine):
         raise NotImplementedError
 
     def expected(self) -> Tables:
-        """What the tables must hold when everything was delivered."""
+        """What the tables must hold after what was applied so far."""
         raise NotImplementedError
 
     def before_settling(self) -> None:
-        """What must still be published before the tables can be compared."""
+        """What must still be published before the end."""
 
     # What the machine's own code calls.
 
@@ -132,26 +131,28 @@ class Deliveries(RuleBasedStateMachine):
             self.broken = True
             raise
 
-    def publish(self, event: Event) -> None:
-        """Append an event to its partition. Where order must not matter, one that contradicts another repeats that."""
+    def publish(self, event: Event) -> tuple[Partition, int]:
+        """Append an event to its partition, and say where. One that may not contradict another repeats that instead."""
         if not self.in_order:
             event = self._said.setdefault(identity(event), event)
         match event:
-            case SourceStatus():
-                self.statuses[0].log.append(event)
             case NodeReading():
-                self.readings[_partition_of(event.identifier)].log.append(event)
+                partition = self.readings[_partition_of(event.identifier)]
             case EarningsReport():
-                self.reports[_partition_of(event.identifier)].log.append(event)
+                partition = self.reports[_partition_of(event.identifier)]
+            case _:
+                partition = self.statuses[0]
+        partition.log.append(event)
+        return partition, len(partition.log) - 1
 
-    @property
-    def published(self) -> list[Event]:
-        """All events, those of each partition in order."""
-        return list(chain.from_iterable(partition.log for partition in self.partitions()))
-
-    def accepted(self, kind: type[Any]) -> list[Any]:
-        """All events of a kind but those that the database refuses."""
-        return [event for event in self.published if isinstance(event, kind) and not is_refused(event)]
+    def applied(self, kind: type[E]) -> list[E]:
+        """What was applied of this kind of event so far, those of each partition in order."""
+        return [
+            event
+            for partition in self.partitions()
+            for event in partition.log
+            if isinstance(event, kind) and event in partition.applied and not is_refused(event)
+        ]
 
     # What may happen.
 
@@ -162,21 +163,40 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(doing=doings(_cuts))
     def crash(self, doing: Doing) -> None:
-        """A worker is killed at some statement of its transaction: nothing of it is ever seen."""
-        self.do(self._crash(doing))
+        """A worker is killed at some statement of a transaction: nothing of that one is ever seen."""
+        self.do(self._together([doing], [0]))
+        self.look()
 
     @rule(
         doings=st.lists(
             doings(mostly(st.none(), _cuts)), min_size=2, max_size=WORKERS, unique_by=lambda doing: doing.worker
         ),
         on_one_partition=st.booleans(),
-        turns=_turns,
+        turns=turns,
     )
     def work_at_once(self, doings: list[Doing], on_one_partition: bool, turns: list[int]) -> None:
         """Workers whose transactions overlap, statement by statement; some of them are killed."""
         if on_one_partition:
             doings = [replace(doing, partition=1) if isinstance(doing, Delivery) else doing for doing in doings]
         self.do(self._together(doings, turns))
+        self.look()
+
+    def race(self, events: Sequence[Event], turns: list[int]) -> None:
+        """Each of these is applied by another worker at once, as by replays beside the group.
+
+        Where order matters, by workers of the group instead: the later events only after those ahead of them.
+        """
+        at = [self.publish(event) for event in events]
+        runs = [
+            self._delivery(worker, partition, 0 if self.in_order else offset, ALL if self.in_order else 1)
+            for worker, (partition, offset) in enumerate(at)
+        ]
+        self.do(self._run_all(runs, turns))
+        self.look()
+
+    def look(self) -> None:
+        """All is quiet: the rows say what has been applied, and nothing else."""
+        self.do(self._compare())
 
     @rule(worker=_workers, partition=_partitions, offset=_offsets)
     def hand_over(self, worker: int, partition: int, offset: int) -> None:
@@ -198,34 +218,36 @@ class Deliveries(RuleBasedStateMachine):
             # One that nobody was ahead of.
             worker = partition.positions.index(partition.handled)
             await self.deliver_alone(worker, partition, partition.handled, 20)
-        await self.bench.take_turns([self.bench.task("earnings", 0, _follow_order)], [0])
         await self._compare()
         for worker, partition in enumerate(self.partitions()):
             await self.deliver_alone(worker % WORKERS, partition, 0, ALL)
+            assert partition.applied.issuperset(event for event in partition.log if not is_refused(event))
         await self._compare()
 
     async def deliver_alone(self, worker: int, partition: Partition, begin: int, size: int) -> None:
+        """One worker delivers everything from an offset on, in batches of this size."""
         for at in range(begin, len(partition.log), size):
-            await self.bench.take_turns([self._delivery(worker, partition, at, size)], [0])
+            await self._run_all([self._delivery(worker, partition, at, size)], [0])
         partition.positions[worker] = len(partition.log)
 
     async def _compare(self) -> None:
+        if self.follows_order:
+            await self._run_all([self.bench.task("earnings", 0, _follow_order)], [0])
         assert differences(await self.bench.tables(), self.expected()) == {}
 
-    async def _together(self, doings: list[Doing], turns: list[int]) -> list[Run]:
-        runs = [self._run(doing) for doing in doings]
-        await self.bench.take_turns(runs, turns)
-        if len(runs) > 1:
-            event(f"{sum(run.database.commits for run in runs)} commits")
-            event("some waited for a lock" if any(run.waited for run in runs) else "nobody waited")
-        return runs
+    async def _together(self, doings: list[Doing], turns: list[int]) -> None:
+        await self._run_all([self._run(doing) for doing in doings], turns)
 
-    async def _crash(self, doing: Doing) -> None:
-        before = await self.bench.tables()
-        (run,) = await self._together([doing], [0])
-        event("cut" if run.was_cut else "not cut")
-        if run.was_cut and not run.database.commits:
-            assert differences(await self.bench.tables(), before) == {}, "of a transaction that never committed"
+    async def _run_all(self, runs: list[Run], turns: list[int]) -> None:
+        await self.bench.take_turns(runs, turns)
+        for run in runs:
+            if run.failure is not None and not run.was_cut:
+                assert isinstance(run.failure, asyncpg.DeadlockDetectedError)
+                assert len(runs) > 1
+                event("deadlock")
+                note(f"deadlock: {run.failure.detail}")
+        if len(runs) > 1:
+            event("some waited for a lock" if any(run.waited for run in runs) else "nobody waited")
 
     def _partition(self, number: int) -> Partition:
         """One that has records, if there is any."""
@@ -234,7 +256,7 @@ class Deliveries(RuleBasedStateMachine):
         return partitions[number % len(partitions)]
 
     def _run(self, doing: Doing) -> Run:
-        if isinstance(doing, FollowingOrder):
+        if isinstance(doing, FollowingOrder):  # nothing to do where there are no earnings
             return self.bench.task("earnings", doing.worker, _follow_order, doing.cut)
         partition = self._partition(doing.partition)
         if doing.replay_from is not None:
@@ -247,9 +269,14 @@ class Deliveries(RuleBasedStateMachine):
         batch = partition.log[begin : begin + size]
 
         async def deliver(database: SteppedDatabase) -> None:
-            if not batch or not await _completed(_apply(partition, database, batch)):
-                return
-            if asked is not None and asked.replay_from is None:
+            async def apply(events: Sequence[Event]) -> Applied:
+                outcome = await partition.apply(database, events)
+                partition.applied.update(events)
+                return outcome
+
+            _, refused = await apply_by_halves(batch, apply)
+            assert [(batch[place], error) for place, error in refused if not is_refused(batch[place])] == []
+            if asked is not None and asked.replay_from is None and batch:
                 partition.positions[worker] = begin + len(batch)
 
         return self.bench.task(partition.service, worker, deliver, asked.cut if asked else None)
@@ -269,25 +296,5 @@ def _partition_of(node: str) -> int:
     return list(NODES).index(node) % 2
 
 
-async def _apply(partition: Partition, database: SteppedDatabase, batch: list[Event]) -> None:
-    _, refused = await apply_by_halves(batch, partial(partition.apply, database))
-    unexpected = [(batch[place], error) for place, error in refused if not is_refused(batch[place])]
-    assert unexpected == []
-
-
 async def _follow_order(database: SteppedDatabase) -> None:
-    await _completed(follow_order(database))
-
-
-async def _completed(work: Awaitable[object]) -> bool:
-    """Whether it came to its end; what passes by itself is tried again some other time."""
-    try:
-        await work
-    except Exception as error:
-        if not classify(error).passes:
-            raise
-        event(f"failed with {type(error).__name__}")
-        if isinstance(error, asyncpg.DeadlockDetectedError):
-            note(f"deadlock: {error.detail}")
-        return False
-    return True
+    await follow_order(database)

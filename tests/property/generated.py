@@ -1,5 +1,6 @@
 """Generated events: from pools so small that ties, repetitions and contradictions are common."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -9,34 +10,20 @@ from msgspec.structs import force_setattr
 
 from services.kernel.events import EarningsKind, EarningsReport, IdentifierType, NodeReading, SourceStatus
 
-NODES: Final[dict[str, IdentifierType]] = {
-    "gonka1alice": "wallet",
-    "host/bob": "node_id",
-    "carol": "validator",
-}
-"""The last has a form of its own: it keeps the type under which it was heard of first."""
-
 T = TypeVar("T")
+
+NODES: Final[dict[str, IdentifierType]] = {"gonka1alice": "wallet", "host/bob": "node_id", "carol": "validator"}
+FORMLESS: Final = "carol"
+"""A node whose identifier has a form of its own keeps the type under which it was heard of first."""
 
 SOURCES: Final = ("gonka-scan", "gonka_api", "operator")
 HEAD_STARTS_SECONDS: Final = (0, 60, 240)
 PLACES: Final = (0, 10, 100)
 """Of sources in the order for earnings. The last is also the place of a source that is not known."""
 
-_INDIA = timezone(timedelta(hours=5, minutes=30))
 START: Final = datetime(2026, 3, 1, 23, 52, tzinfo=UTC)  # midnight is near
-TOO_LARGE: Final = 10**38
-
-_times = st.builds(
-    lambda minutes, microseconds, zone: (START + timedelta(minutes=minutes, microseconds=microseconds)).astimezone(
-        zone
-    ),
-    st.sampled_from([0, 1, 2, 4, 5, 8, 9, 13]),
-    st.sampled_from([0, 0, 0, 1]),
-    st.sampled_from([UTC, UTC, _INDIA]),
-)
-_sources = st.sampled_from(SOURCES)
-_nodes = st.sampled_from(list(NODES.items()))
+_INDIA = timezone(timedelta(hours=5, minutes=30))
+_TOO_LARGE = 10**38
 
 
 def mostly(usual: st.SearchStrategy[T], rare: st.SearchStrategy[T], usual_times: int = 5) -> st.SearchStrategy[T]:
@@ -49,11 +36,29 @@ def sometimes(values: st.SearchStrategy[T]) -> st.SearchStrategy[T | None]:
     return st.none() | values
 
 
-_readings = _nodes.flatmap(
-    lambda node: st.builds(
+def of_one_node(events_of: Callable[[str], st.SearchStrategy[T]]) -> st.SearchStrategy[list[T]]:
+    """Two or three events that concern the same node."""
+    return _nodes.flatmap(lambda node: st.lists(events_of(node), min_size=2, max_size=3))
+
+
+_times = st.builds(
+    lambda minutes, microseconds, zone: (START + timedelta(minutes=minutes, microseconds=microseconds)).astimezone(
+        zone
+    ),
+    st.sampled_from([0, 1, 2, 4, 5, 8, 9, 13]),
+    st.sampled_from([0, 0, 0, 1]),
+    st.sampled_from([UTC, UTC, _INDIA]),
+)
+_sources = st.sampled_from(SOURCES)
+_nodes = st.sampled_from(list(NODES))
+
+
+def readings_of(node: str) -> st.SearchStrategy[NodeReading]:
+    """Readings of a node."""
+    return st.builds(
         NodeReading,
-        identifier=st.just(node[0]),
-        identifier_type=st.just(node[1]),
+        identifier=st.just(node),
+        identifier_type=st.just(NODES[node]),
         source=_sources,
         observed_at=_times,
         status=sometimes(st.sampled_from(["healthy", "unhealthy", "jailed", "offline"])),
@@ -66,64 +71,66 @@ _readings = _nodes.flatmap(
         gpu_type=sometimes(st.sampled_from(["H100", "H200", " "])),
         region=sometimes(st.just("eu")),
     )
-)
 
 
-def refused_reading(node: str, source: str, at: datetime) -> NodeReading:
-    """A reading that decoding let pass and the database refuses. It says nothing but its status."""
+def _refused_reading(node: str, source: str, at: datetime) -> NodeReading:
+    """A reading that decoding would not let pass, and the database refuses. It says nothing but its status."""
     reading = NodeReading(identifier=node, identifier_type=NODES[node], source=source, observed_at=at, status="jailed")
-    force_setattr(reading, "voting_weight", Decimal(TOO_LARGE))
+    force_setattr(reading, "voting_weight", Decimal(_TOO_LARGE))
     return reading
 
 
 some_readings: Final = st.lists(
-    mostly(_readings, st.builds(refused_reading, st.sampled_from(list(NODES)[:-1]), _sources, _times)),
+    mostly(
+        _nodes.flatmap(readings_of),
+        st.builds(_refused_reading, _nodes.filter(lambda node: node != FORMLESS), _sources, _times),
+    ),
     min_size=1,
     max_size=8,
 )
 
-_statuses = st.builds(
-    SourceStatus,
-    source=_sources,
-    kind=st.just("tracker_api"),
-    reported_at=_times,
-    preference_seconds=st.just(0),
-    earnings_order=st.sampled_from(PLACES),
-    probes_health=st.booleans(),
-    poll_interval_seconds=st.just(60),
-    data_at=sometimes(_times),
+some_statuses: Final = st.lists(
+    st.builds(
+        SourceStatus,
+        source=_sources,
+        kind=st.just("tracker_api"),
+        reported_at=_times,
+        preference_seconds=st.just(0),
+        earnings_order=st.sampled_from(PLACES),
+        probes_health=st.booleans(),
+        poll_interval_seconds=st.just(60),
+        data_at=sometimes(_times),
+    ),
+    min_size=1,
+    max_size=3,
 )
 
-some_statuses: Final = st.lists(_statuses, min_size=1, max_size=3)
-
-_amounts = st.sampled_from([0, 4, 5, 15, -5, -15, 10**9 + 5, 123_456_789_012_345_678, 10**18, -(10**18)]) | st.integers(
-    -30, 30
+_kinds: st.SearchStrategy[EarningsKind] = st.sampled_from(["epoch", "epoch", "epoch", "day", "total"])
+_amounts = st.integers(-30, 30) | st.sampled_from(
+    [0, 4, 5, 15, -5, -15, 10**9 + 5, 123_456_789_012_345_678, 10**18, -(10**18)]
 )
 _dates = st.sampled_from(["2026-03-01", "2026-03-02", "2026-03-03"])
 _settled = st.sampled_from(
     [
         datetime(2026, 3, 1, 23, 59, 59, 999_999, tzinfo=UTC),
-        datetime(2026, 3, 2, 0, 0, tzinfo=UTC),
         datetime(2026, 3, 2, 1, 30, tzinfo=_INDIA),  # the first of March in UTC
-        datetime(2026, 3, 3, 12, 0, tzinfo=UTC),
+        datetime(2026, 3, 2, 0, 0, tzinfo=UTC),
+        datetime(2026, 3, 2, 12, 0, tzinfo=UTC),
     ]
 )
 
 
-_kinds: st.SearchStrategy[EarningsKind] = st.sampled_from(["epoch", "epoch", "epoch", "day", "total"])
-
-
 @st.composite
-def _reports(draw: st.DrawFn) -> EarningsReport:
-    node, identifier_type = draw(_nodes)
+def reports_of(draw: st.DrawFn, node: str) -> EarningsReport:
+    """Reports of a node's earnings."""
     kind = draw(_kinds)
-    final = draw(st.booleans() if kind != "epoch" else st.sampled_from([True, True, False]))
+    final = draw(st.sampled_from([True, True, True, False] if kind == "epoch" else [True, False]))
     amount = draw(_amounts)
     split = draw(st.sampled_from(["none", "work", "both"]))
     work = draw(st.sampled_from([0, amount // 2]))
     return EarningsReport(
         identifier=node,
-        identifier_type=identifier_type,
+        identifier_type=NODES[node],
         source=draw(_sources),
         kind=kind,
         period=draw(st.integers(1, 3)) if kind == "epoch" else draw(_dates),
@@ -139,20 +146,21 @@ def _reports(draw: st.DrawFn) -> EarningsReport:
     )
 
 
-def refuse(report: EarningsReport) -> EarningsReport:
+def _refused(report: EarningsReport) -> EarningsReport:
     """The report with an amount that decoding would not let pass, and the database refuses."""
-    force_setattr(report, "amount_ngonka", TOO_LARGE)
+    force_setattr(report, "amount_ngonka", _TOO_LARGE)
     return report
 
 
-some_reports: Final = st.lists(mostly(_reports(), _reports().map(refuse)), min_size=1, max_size=8)
+_reports = _nodes.flatmap(reports_of)
+some_reports: Final = st.lists(mostly(_reports, _reports.map(_refused)), min_size=1, max_size=8)
 
 
 def is_refused(event: object) -> bool:
     """Whether the database refuses the event."""
     match event:
         case NodeReading():
-            return event.voting_weight == TOO_LARGE
+            return event.voting_weight == _TOO_LARGE
         case EarningsReport():
-            return event.amount == TOO_LARGE
+            return event.amount == _TOO_LARGE
     return False

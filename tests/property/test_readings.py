@@ -10,12 +10,15 @@ from msgspec.structs import replace
 
 from services.kernel.events import IdentifierType, NodeReading, SourceStatus
 from tests.property.conftest import TIMEOUT_SECONDS, Explore
-from tests.property.deliveries import ALL, Deliveries, Partition
+from tests.property.deliveries import ALL, Deliveries, Partition, turns
 from tests.property.generated import (
+    FORMLESS,
     HEAD_STARTS_SECONDS,
     NODES,
     SOURCES,
     START,
+    of_one_node,
+    readings_of,
     some_readings,
     some_statuses,
 )
@@ -35,7 +38,7 @@ class Readings(Deliveries):
         return self.statuses + self.readings
 
     def expected(self) -> Tables:
-        readings, statuses = self.accepted(NodeReading), self.accepted(SourceStatus)
+        readings, statuses = self.applied(NodeReading), self.applied(SourceStatus)
         return cache_tables(readings, self.head_starts) | source_tables(statuses) | node_tables(readings)
 
     @initialize(
@@ -55,10 +58,14 @@ class Readings(Deliveries):
     @rule(events=some_readings, stranger=_types)
     def publish_readings(self, events: list[NodeReading], stranger: IdentifierType) -> None:
         for event in events:
-            if self.in_order and event.identifier not in _with_form:
+            if self.in_order and event.identifier == FORMLESS:
                 self.publish(replace(event, identifier_type=stranger))
             else:
                 self.publish(event)
+
+    @rule(events=of_one_node(readings_of), turns=turns)
+    def race_with_readings(self, events: list[NodeReading], turns: list[int]) -> None:
+        self.race(events, turns)
 
     @rule(events=some_statuses)
     def publish_statuses(self, events: list[SourceStatus]) -> None:
@@ -78,10 +85,14 @@ class ChangingPreferences(Readings):
         self.head_starts = {**self.head_starts, source: seconds}
         self.publish(status_of(source, seconds, self.changes))
 
+    def look(self) -> None:
+        """Until then what is there depends on the past."""
+
     def before_settling(self) -> None:
         """Each source that knows a node reads it once more."""
         self.rounds += 1
-        known = {(reading.identifier, reading.source) for reading in self.accepted(NodeReading) if reading.status}
+        published = [event for partition in self.readings for event in partition.log]
+        known = {(e.identifier, e.source) for e in published if isinstance(e, NodeReading) and e.status is not None}
         for number, (node, source) in enumerate(sorted(known)):
             self.publish(
                 NodeReading(
@@ -106,9 +117,6 @@ def status_of(source: str, preference_seconds: int, day: int) -> SourceStatus:
         probes_health=False,
         poll_interval_seconds=60,
     )
-
-
-_with_form = [node for node in NODES if "1" in node or "/" in node]
 
 
 def test_readings_end_in_the_same_rows_however_they_are_delivered(explore: Explore) -> None:

@@ -12,6 +12,7 @@ from itertools import cycle
 from typing import Any, cast
 
 from services.kernel.database import Connection, Database, OwnConnection
+from services.kernel.transient import classify
 
 _LOOK_SECONDS = 0.003
 """A statement that takes longer may be waiting for a lock: then PostgreSQL is asked."""
@@ -60,6 +61,7 @@ class Run:
     cut: int | None = None
     waited: bool = field(default=False, init=False)  # for a lock
     was_cut: bool = field(default=False, init=False)
+    failure: Exception | None = field(default=None, init=False)  # one that passes: the work may be repeated
     resting: bool = field(default=False, init=False)
     pid: int = field(default=0, init=False)
     _asked: int = field(default=0, init=False)
@@ -74,7 +76,7 @@ class Run:
             await self._let_go(watch)
 
         self._begin(ask)
-        await self.work()
+        await self._work()
 
     def start(self, changed: asyncio.Event) -> None:
         """Begin; `changed` is set whenever this run comes to rest or ends."""
@@ -88,12 +90,20 @@ class Run:
 
         async def until_done() -> None:
             try:
-                await self.work()
+                await self._work()
             finally:
                 changed.set()
 
         self._begin(ask)
         self._task = asyncio.create_task(until_done())
+
+    async def _work(self) -> None:
+        try:
+            await self.work()
+        except Exception as error:
+            if not classify(error).passes:
+                raise
+            self.failure = error
 
     def _begin(self, ask: Callable[[Connection], Awaitable[None]]) -> None:
         self.database.ask = ask
