@@ -16,12 +16,14 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka.errors import KafkaConnectionError
 from faust.web import Request, Response, View
 from mode import Service
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from services.kernel.consumer import BatchConsumer
+from services.kernel.errors import UnavailableError
 from services.kernel.settings import ConsumerSettings, KafkaSettings, ServiceSettings
 from services.kernel.telemetry import configure_logging
 from services.kernel.watchdog import Watchdog
@@ -141,11 +143,19 @@ def serve_health(app: faust.App, registry: CollectorRegistry, waits_for: Callabl
 
 
 def run(create_app: Callable[[], faust.App], service: ServiceSettings) -> None:
-    """Run a service until SIGTERM or SIGINT; a crash inside it ends the process with exit code 1."""
+    """Run a service until SIGTERM or SIGINT; a crash inside it ends the process with exit code 1.
+
+    Raises UnavailableError when Kafka goes away while the service starts.
+    """
     configure_logging(service)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     app = create_app()
     worker = faust.Worker(app, loop=loop, loglevel=service.log_level, quiet=True, override_logging=False)
     worker.spinner = None  # logs are for machines
-    worker.execute_from_commandline()
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KafkaConnectionError):
+            raise UnavailableError("Kafka went away while the service started: start it again.") from None
+        raise
