@@ -3,22 +3,17 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
-from zlib import crc32
 
 from services.ingest.sources import Source
 from services.kernel.events import RefreshRequest
-
-
-def partition_of(source: str, total: int) -> int:
-    """The partition of node.refresh.v1 at which this source's requests arrive, of `total`."""
-    return crc32(source.encode()) % total
+from services.kernel.topics import refresh_partition
 
 
 def owned(sources: Iterable[Source], partitions: Collection[int], total: int) -> tuple[Source, ...]:
     """The sources that belong to whoever holds these partitions."""
     if not partitions:
         return ()
-    return tuple(source for source in sources if partition_of(source.name, total) in partitions)
+    return tuple(source for source in sources if refresh_partition(source.name, total) in partitions)
 
 
 class RunsAndListens(Protocol):

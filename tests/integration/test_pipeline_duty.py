@@ -7,9 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.ingest.duty import partition_of
 from services.kernel.events import READINGS_TOPIC, REFRESH_TOPIC
-from services.kernel.topics import TOPICS
+from services.kernel.topics import TOPICS, refresh_partition
 from services.simulator.app import Simulator, running
 from services.simulator.world import WorldSettings
 from tests.integration.pipeline import Pipeline, records_of, until
@@ -26,7 +25,7 @@ def one_source_a_partition() -> list[str]:
     names: dict[int, str] = {}
     number = 0
     while len(names) < PARTITIONS:
-        names.setdefault(partition_of(f"tracker-{number}", PARTITIONS), f"tracker-{number}")
+        names.setdefault(refresh_partition(f"tracker-{number}", PARTITIONS), f"tracker-{number}")
         number += 1
     return sorted(names.values())
 

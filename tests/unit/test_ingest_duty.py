@@ -7,9 +7,10 @@ from zlib import crc32
 
 import pytest
 
-from services.ingest.duty import Duty, owned, partition_of
+from services.ingest.duty import Duty, owned
 from services.ingest.sources import Source
 from services.kernel.events import RefreshRequest
+from services.kernel.topics import refresh_partition
 from tests.unit.ingest_fakes import START, a_source, settle
 
 SOURCES = [a_source(name=name) for name in ("hyperfusion", "gonka_api", "gonkascan", "another")]
@@ -57,11 +58,11 @@ async def duty_with_pollers() -> AsyncIterator[tuple[Duty, list[CountingPoller],
 
 
 def partition(name: str) -> int:
-    return partition_of(name, TOTAL)
+    return refresh_partition(name, TOTAL)
 
 
 def test_a_source_lives_in_the_partition_of_its_names_checksum() -> None:
-    assert partition_of("hyperfusion", TOTAL) == crc32(b"hyperfusion") % TOTAL
+    assert refresh_partition("hyperfusion", TOTAL) == crc32(b"hyperfusion") % TOTAL
 
 
 @pytest.mark.parametrize("total", [1, 3, 12])
