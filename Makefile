@@ -18,7 +18,7 @@ run: $(READY) ## Run all of it on this machine (ONCE=1: prove it and end; LIVE=1
 	@$(BIN)/minegnk run $(if $(ONCE),--once) $(if $(LIVE),--live)
 
 test: lint types contracts $(READY) ## Lint, types, layers and every test, on a PostgreSQL and Kafka of its own
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 setup: $(READY) ## The virtual environment with every locked package, and the minegnk command
 
