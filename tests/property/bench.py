@@ -74,11 +74,15 @@ class Bench:
         return await read_tables(self._watch)
 
     def task(
-        self, service: str, worker: int, work: Callable[[SteppedDatabase], Awaitable[None]], cut: int | None = None
+        self, service: str, worker: int, work: Callable[[SteppedDatabase], Awaitable[object]], cut: int | None = None
     ) -> Run:
         """A worker's next doing, to be given to `take_turns`."""
         database = self._workers[service, worker]
         return Run(database, lambda: work(database), cut)
+
+    async def alone(self, service: str, work: Callable[[SteppedDatabase], Awaitable[object]]) -> None:
+        """Let the service's first worker do this while nobody else does anything."""
+        await self.take_turns([self.task(service, 0, work)], [0])
 
     async def take_turns(self, runs: list[Run], turns: list[int]) -> None:
         """Do all of them, statement by statement; see turns.take_turns."""

@@ -20,7 +20,7 @@ __all__ = ["new_database"]
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 settings.register_profile(
-    "ci", max_examples=60, stateful_step_count=25, deadline=None, print_blob=True, suppress_health_check=_SLOW
+    "ci", max_examples=40, stateful_step_count=25, deadline=None, print_blob=True, suppress_health_check=_SLOW
 )
 settings.register_profile("thorough", settings.get_profile("ci"), max_examples=1500, stateful_step_count=60)
 PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

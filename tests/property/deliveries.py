@@ -5,6 +5,7 @@ The machine of a service adds what is published and what the tables must hold at
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from pprint import pformat
 from typing import Any, ClassVar, Final
 
 import asyncpg
@@ -232,8 +233,9 @@ class Deliveries(RuleBasedStateMachine):
 
     async def _compare(self) -> None:
         if self.follows_order:
-            await self._run_all([self.bench.task("earnings", 0, _follow_order)], [0])
-        assert differences(await self.bench.tables(), self.expected()) == {}
+            await self.bench.alone("earnings", follow_order)
+        wrong = differences(await self.bench.tables(), self.expected())
+        assert not wrong, pformat(wrong)
 
     async def _together(self, doings: list[Doing], turns: list[int]) -> None:
         await self._run_all([self._run(doing) for doing in doings], turns)
@@ -257,7 +259,7 @@ class Deliveries(RuleBasedStateMachine):
 
     def _run(self, doing: Doing) -> Run:
         if isinstance(doing, FollowingOrder):  # nothing to do where there are no earnings
-            return self.bench.task("earnings", doing.worker, _follow_order, doing.cut)
+            return self.bench.task("earnings", doing.worker, follow_order, doing.cut)
         partition = self._partition(doing.partition)
         if doing.replay_from is not None:
             begin = doing.replay_from % ((partition.handled if self.in_order else len(partition.log)) + 1)
@@ -275,7 +277,8 @@ class Deliveries(RuleBasedStateMachine):
                 return outcome
 
             _, refused = await apply_by_halves(batch, apply)
-            assert [(batch[place], error) for place, error in refused if not is_refused(batch[place])] == []
+            lost = [(batch[place], error) for place, error in refused if not is_refused(batch[place])]
+            assert not lost, pformat(lost)
             if asked is not None and asked.replay_from is None and batch:
                 partition.positions[worker] = begin + len(batch)
 
@@ -294,7 +297,3 @@ def identity(event: Event) -> Hashable:
 
 def _partition_of(node: str) -> int:
     return list(NODES).index(node) % 2
-
-
-async def _follow_order(database: SteppedDatabase) -> None:
-    await follow_order(database)

@@ -1,4 +1,7 @@
-"""Generated events: from pools so small that ties, repetitions and contradictions are common."""
+"""Generated events: from pools so small that ties, repetitions and contradictions are common.
+
+How sources are configured (preference_seconds, earnings_order) is for the machines to say.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import force_setattr
 
 from services.kernel.events import EarningsKind, EarningsReport, IdentifierType, NodeReading, SourceStatus
+from tests.property.model import ORDER_OF_UNKNOWN
 
 T = TypeVar("T")
 
@@ -18,8 +22,8 @@ FORMLESS: Final = "carol"
 
 SOURCES: Final = ("gonka-scan", "gonka_api", "operator")
 HEAD_STARTS_SECONDS: Final = (0, 60, 240)
-PLACES: Final = (0, 10, 100)
-"""Of sources in the order for earnings. The last is also the place of a source that is not known."""
+PLACES: Final = (0, 10, ORDER_OF_UNKNOWN)
+"""Of sources in the order for earnings."""
 
 START: Final = datetime(2026, 3, 1, 23, 52, tzinfo=UTC)  # midnight is near
 _INDIA = timezone(timedelta(hours=5, minutes=30))
@@ -89,6 +93,22 @@ some_readings: Final = st.lists(
     max_size=8,
 )
 
+
+def status_of(
+    source: str, day: int, preference_seconds: int = 0, earnings_order: int = ORDER_OF_UNKNOWN
+) -> SourceStatus:
+    """A status that says nothing but how the source is configured, reported on a day counted from the start."""
+    return SourceStatus(
+        source=source,
+        kind="tracker_api",
+        reported_at=START + timedelta(days=day),
+        preference_seconds=preference_seconds,
+        earnings_order=earnings_order,
+        probes_health=False,
+        poll_interval_seconds=60,
+    )
+
+
 some_statuses: Final = st.lists(
     st.builds(
         SourceStatus,
@@ -96,7 +116,7 @@ some_statuses: Final = st.lists(
         kind=st.just("tracker_api"),
         reported_at=_times,
         preference_seconds=st.just(0),
-        earnings_order=st.sampled_from(PLACES),
+        earnings_order=st.just(ORDER_OF_UNKNOWN),
         probes_health=st.booleans(),
         poll_interval_seconds=st.just(60),
         data_at=sometimes(_times),

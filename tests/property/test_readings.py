@@ -21,6 +21,7 @@ from tests.property.generated import (
     readings_of,
     some_readings,
     some_statuses,
+    status_of,
 )
 from tests.property.model import Tables, cache_tables, node_tables, source_tables
 
@@ -51,7 +52,7 @@ class Readings(Deliveries):
         self.head_starts, self.in_order = head_starts, in_order
         for source, seconds in head_starts.items():
             if seconds:
-                self.publish(status_of(source, seconds, -1))
+                self.publish(status_of(source, -1, preference_seconds=seconds))
         self.do(self.deliver_alone(0, self.statuses[0], 0, ALL))
         self.publish_readings(events, "wallet")
 
@@ -83,7 +84,7 @@ class ChangingPreferences(Readings):
     def change_preference(self, source: str, seconds: int) -> None:
         self.changes += 1
         self.head_starts = {**self.head_starts, source: seconds}
-        self.publish(status_of(source, seconds, self.changes))
+        self.publish(status_of(source, self.changes, preference_seconds=seconds))
 
     def look(self) -> None:
         """Until then what is there depends on the past."""
@@ -104,19 +105,6 @@ class ChangingPreferences(Readings):
                     jobs_day=number,
                 )
             )
-
-
-def status_of(source: str, preference_seconds: int, day: int) -> SourceStatus:
-    """A status that says nothing but the preference, reported on a day counted from the start."""
-    return SourceStatus(
-        source=source,
-        kind="tracker_api",
-        reported_at=START + timedelta(days=day),
-        preference_seconds=preference_seconds,
-        earnings_order=100,
-        probes_health=False,
-        poll_interval_seconds=60,
-    )
 
 
 def test_readings_end_in_the_same_rows_however_they_are_delivered(explore: Explore) -> None:

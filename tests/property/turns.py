@@ -23,18 +23,15 @@ _SESSION_LIVES = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)"
 
 
 class SteppedDatabase(Database):
-    """A database whose transactions ask before each statement, and before they commit."""
+    """A database whose connections ask before each statement, and before they commit."""
 
     ask: Callable[[Connection], Awaitable[None]]
-    commits: int
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection inside a transaction, which waits for its turn at every statement."""
-        async with super().transaction() as connection:
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection that waits for its turn at every statement."""
+        async with super().connection() as connection:
             yield cast("Connection", _Stepped(connection, self.ask))
-            await self.ask(connection)
-        self.commits += 1
 
 
 class _Stepped:
@@ -42,14 +39,22 @@ class _Stepped:
         self._connection = connection
         self._ask = ask
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        statement = getattr(self._connection, name)
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._connection, name)
+        if name not in ("execute", "executemany", "fetch", "fetchrow", "fetchval"):
+            return attribute
 
         async def asking(*arguments: Any, **options: Any) -> Any:
             await self._ask(self._connection)
-            return await statement(*arguments, **options)
+            return await attribute(*arguments, **options)
 
         return asking
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        async with self._connection.transaction():
+            yield
+            await self._ask(self._connection)
 
 
 @dataclass(eq=False)
@@ -57,7 +62,7 @@ class Run:
     """What one worker does: `work` on its database. Its session is ended before statement number `cut` (from 0)."""
 
     database: SteppedDatabase
-    work: Callable[[], Awaitable[None]]
+    work: Callable[[], Awaitable[object]]
     cut: int | None = None
     waited: bool = field(default=False, init=False)  # for a lock
     was_cut: bool = field(default=False, init=False)
@@ -75,7 +80,7 @@ class Run:
             self.pid = connection.get_server_pid()
             await self._let_go(watch)
 
-        self._begin(ask)
+        self.database.ask = ask
         await self._work()
 
     def start(self, changed: asyncio.Event) -> None:
@@ -94,7 +99,7 @@ class Run:
             finally:
                 changed.set()
 
-        self._begin(ask)
+        self.database.ask = ask
         self._task = asyncio.create_task(until_done())
 
     async def _work(self) -> None:
@@ -104,10 +109,6 @@ class Run:
             if not classify(error).passes:
                 raise
             self.failure = error
-
-    def _begin(self, ask: Callable[[Connection], Awaitable[None]]) -> None:
-        self.database.ask = ask
-        self.database.commits = 0
 
     @property
     def done(self) -> bool:
