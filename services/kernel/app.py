@@ -28,7 +28,7 @@ from services.kernel.settings import ConsumerSettings, KafkaSettings, ServiceSet
 from services.kernel.telemetry import configure_logging
 from services.kernel.watchdog import Watchdog
 
-_STOP_SECONDS = 8.5
+_STOP_SECONDS = 7.0
 """From SIGTERM to the process's end at the latest; supervisors commonly kill after 10."""
 
 DEFAULT_METRICS_PORTS = {"ingest": 9100, "cache": 9101, "earnings": 9102}

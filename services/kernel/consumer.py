@@ -50,9 +50,9 @@ _TEND_SECONDS = 2.0
 _HANDLE_SECONDS = 90.0  # of one attempt; each statement of it has its own, shorter limit
 _COMMIT_SECONDS = 10.0  # aiokafka itself would try for ever
 # A stop has 10 seconds, these and those of the publisher and the database together.
-_STOP_SECONDS = 4.0
-_CANCEL_SECONDS = 0.5
-_LEAVE_SECONDS = 1.0
+_STOP_SECONDS = 3.0
+_CANCEL_SECONDS = 0.3
+_LEAVE_SECONDS = 0.7
 _LOST_PARTITIONS = (
     CommitFailedError,
     IllegalGenerationError,

@@ -14,7 +14,7 @@ from services.kernel.settings import KafkaSettings
 from services.kernel.topics import RECORD_LIMIT_BYTES
 from services.kernel.wire import OutgoingRecord, encode
 
-_STOP_SECONDS = 1.5
+_STOP_SECONDS = 1.0
 
 
 class KafkaPublisher(Service):
