@@ -2,8 +2,7 @@
 
 import itertools
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,6 +100,7 @@ ALLOWED = {
         WHERE (held.earnings_day, held.earnings_total) IS DISTINCT FROM (excluded.earnings_day, excluded.earnings_total)
         """,
         "SELECT name, earnings_order FROM tracker_sources",
+        "SELECT earnings_refresh()",
     ],
     "minegnk_api": [
         "SELECT * FROM nodes JOIN node_stats_cache ON node_id = id JOIN earnings_history USING (node_id)",
@@ -109,6 +109,8 @@ ALLOWED = {
         "SELECT * FROM user_nodes_portal, user_nodes",
         'SELECT id, email, name, role, "isActive", telegram, discord, currency_preference FROM users',
         "SELECT * FROM node_uptime_percent(now(), '30 days')",
+        "SELECT * FROM earnings_daily, earnings_weekly, earnings_monthly, earnings_moving_averages, earnings_trends",
+        "SELECT * FROM earnings_sums('day', '2026-01-01', '2026-01-31'), earnings_trends_at('2026-01-31')",
     ],
     "minegnk_admin": [
         f"INSERT INTO user_nodes (user_id, node_id, assigned_by) SELECT id, {A_NODE}, id FROM users",
@@ -116,6 +118,7 @@ ALLOWED = {
         "DELETE FROM user_nodes",
         "UPDATE users SET telegram = '@a', discord = 'a', currency_preference = 'EUR' WHERE email = 'a@example.org'",
         "SELECT * FROM nodes, user_nodes_portal",
+        "SELECT * FROM earnings_trends",
     ],
 }
 
@@ -156,6 +159,7 @@ FORBIDDEN = {
         "DELETE FROM earnings_history",
         "UPDATE users SET telegram = '@b'",
         "DELETE FROM user_nodes",
+        "SELECT earnings_refresh()",
     ],
     "minegnk_admin": [
         "SELECT password FROM users",
@@ -180,11 +184,13 @@ def test_a_role_may_do_nothing_else(filled: psycopg.Connection, role: str, state
 
 
 @pytest.fixture
-def own_roles(tmp_path: Path, server: DatabaseSettings) -> Iterator[tuple[Path, str]]:
-    """The migrations with role names that no other test uses, and the names' prefix: roles belong to the cluster."""
+def own_roles(up_to: Callable[[int], Path], server: DatabaseSettings) -> Iterator[tuple[Path, str]]:
+    """The migrations up to that of the roles, with role names that no other test uses, and the names' prefix.
+
+    Roles belong to the cluster.
+    """
     prefix = f"role{os.getpid()}_{next(_numbers)}"
-    folder = tmp_path / "migrations"
-    shutil.copytree(migrations.FOLDER, folder)
+    folder = up_to(10)
     for path in folder.glob("0010.*.sql"):
         path.write_text(path.read_text().replace("minegnk_", f"{prefix}_"))
     yield folder, prefix
