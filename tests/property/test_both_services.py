@@ -28,8 +28,10 @@ class BothServices(Deliveries):
 
     @rule(readings=some_readings, reports=some_reports)
     def publish_both(self, readings: list[NodeReading], reports: list[EarningsReport]) -> None:
-        for event in (*readings, *reports):
-            self.publish(event)
+        for reading in readings:
+            self.publish(reading)
+        for report in reports:
+            self.publish(report)
 
 
 def test_readings_and_reports_of_the_same_nodes_do_not_disturb_each_other(explore: Explore) -> None:
