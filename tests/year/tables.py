@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tests.integration.pipeline import Pipeline
-from tests.year.truth import Truth, dates_of, differences
+from tests.year.truth import Paid, Truth, dates_of, differences
 
 # Complete rows, told by identifiers and dates: ids that the database generates and created_at are left out.
 ROWS: Mapping[str, str] = {
@@ -71,6 +71,16 @@ async def history_differences(pipeline: Pipeline, true: Truth) -> list[str]:
     settled = {row[0]: row[1] for row in await pipeline.rows("SELECT epoch, settled_at FROM epoch_settlement")}
     held = {(identifier, day): gnk for identifier, day, gnk, _ in await pipeline.rows(ROWS["earnings_history"])}
     return differences(held, true.history(dates_of(settled)), "earnings_history")
+
+
+async def never_stated(pipeline: Pipeline, stated: Mapping[tuple[str, int], frozenset[Paid]]) -> list[str]:
+    """Versions in the ledger that the network never stated: late zeros above all."""
+    wrong = [
+        (identifier, epoch, work, reward)
+        for identifier, _, _, epoch, final, _, work, reward, *_ in await pipeline.rows(ROWS["earnings_ledger_version"])
+        if final and Paid(int(work), int(reward)) not in stated.get((identifier, epoch), ())
+    ]
+    return [f"{len(wrong)} versions were never stated: {wrong[:5]}"] if wrong else []
 
 
 async def all_differences(pipeline: Pipeline, true: Truth, source: str) -> list[str]:

@@ -18,14 +18,14 @@ from services.kernel.events import EARNINGS_TOPIC
 from services.kernel.publisher import KafkaPublisher
 from services.simulator.app import Simulator, running
 from services.simulator.timeline import FIRST_EPOCH
-from services.simulator.world import WorldSettings
+from services.simulator.world import World, WorldSettings
 from tests.integration.pipeline import Pipeline, free_port, recreate_topics, until
 from tests.year.clock import YearClock
 from tests.year.delivery import Journal, overlapping_backfills
 from tests.year.faults import archive_away, brew
 from tests.year.ingest import CountingPublisher, Ingest
-from tests.year.tables import ROWS, Size, all_differences, history_differences, sizes
-from tests.year.truth import Truth, truth
+from tests.year.tables import ROWS, Size, all_differences, history_differences, never_stated, sizes
+from tests.year.truth import Paid, Truth, truth
 
 SOURCE = "gonka_api"
 YEAR_ENDS = datetime(2026, 10, 9, 23, 0, tzinfo=UTC)
@@ -129,9 +129,11 @@ class Year:
             epochs = range(FIRST_EPOCH, plan.last_epoch + 1)
             true = await truth(nodes[0].base_url, epochs)
             outcome.answers.update(nodes[0].requests + nodes[1].requests)
+            stated = _stated(nodes[0].world, epochs)
             outcome.restated = sum(nodes[0].world.restated_at(epoch) is not None for epoch in epochs)
         outcome.sizes = await sizes(self._pipeline)
         outcome.differences += await all_differences(self._pipeline, true, SOURCE)
+        outcome.differences += await never_stated(self._pipeline, stated)
         outcome.differences += await dead_letters(self._pipeline)
         self._pipeline.stop_all()
         self._note_dates(true)
@@ -175,6 +177,15 @@ class Year:
         dates = Counter(moment.date() for moment in true.settled_at.values())
         self.outcome.two_on_a_date = sum(number > 1 for number in dates.values())
         self.outcome.dates_without = (max(dates) - min(dates)).days + 1 - len(dates)
+
+
+def _stated(world: World, epochs: range) -> dict[tuple[str, int], frozenset[Paid]]:
+    """What the network says that it paid, before and after its corrections. It never means its late zeros."""
+    return {
+        (final.address, epoch): frozenset(Paid(row.work_ngonka, row.reward_ngonka) for row in (first, final))
+        for epoch in epochs
+        for first, final in zip(world.epoch(epoch).first_payments, world.payments(epoch), strict=True)
+    }
 
 
 async def _time_budget(port: int) -> dict[str, float]:
