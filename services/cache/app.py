@@ -6,11 +6,13 @@ import faust
 import structlog
 from prometheus_client import CollectorRegistry
 
+from services.cache.retention import prune_uptime
 from services.cache.store import apply_readings, apply_source_status, refresh_uptime
 from services.kernel.app import faust_app, mount, mount_consumers
 from services.kernel.consumer import BatchConsumer
 from services.kernel.database import Database
 from services.kernel.events import READINGS_TOPIC, SOURCE_STATUS_TOPIC, NodeReading, SourceStatus
+from services.kernel.pruning import schedule_pruning
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings
 from services.kernel.telemetry import ConsumerMetrics
@@ -23,7 +25,7 @@ UPTIME_REFRESH_SECONDS = 60
 def create_app(
     kafka: KafkaSettings, database_settings: DatabaseSettings, consumer: ConsumerSettings, service: ServiceSettings
 ) -> faust.App:
-    """Wire the service: two batch consumers, a timer for uptime, metrics and health."""
+    """Wire the service: two batch consumers, a timer for uptime, a nightly pruning, metrics and health."""
     app = faust_app("cache", kafka, service)
     app.producer_only = True  # no Faust agents: the batch consumers read Kafka
     registry = CollectorRegistry()
@@ -47,6 +49,7 @@ def create_app(
     )
     mount(app, database, publisher)
     mount_consumers(app, registry, consumer, statuses, readings)
+    schedule_pruning(app, registry, partial(prune_uptime, database))
 
     @app.timer(UPTIME_REFRESH_SECONDS)  # type: ignore[untyped-decorator]
     async def uptime() -> None:

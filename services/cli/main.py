@@ -12,6 +12,7 @@ from services.cli import (
     embedded,
     explain,
     export,
+    prune,
     publish,
     reconcile,
     replay,
@@ -44,6 +45,7 @@ reconcile.register(app)
 backfill.register(app)
 explain.register(app)
 export.register(app)
+prune.register(app)
 app.add_typer(embedded.embedded_app)
 simulator.register(app)
 

@@ -6,11 +6,13 @@ import faust
 from prometheus_client import CollectorRegistry
 
 from services.earnings.nightly import schedule
+from services.earnings.retention import prune_versions
 from services.earnings.store import apply_reports
 from services.kernel.app import faust_app, mount, mount_consumers
 from services.kernel.consumer import BatchConsumer
 from services.kernel.database import Database
 from services.kernel.events import EARNINGS_TOPIC, EarningsReport
+from services.kernel.pruning import schedule_pruning
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings
 from services.kernel.telemetry import ConsumerMetrics
@@ -20,7 +22,7 @@ from services.kernel.wire import decoder_for
 def create_app(
     kafka: KafkaSettings, database_settings: DatabaseSettings, consumer: ConsumerSettings, service: ServiceSettings
 ) -> faust.App:
-    """Wire the service: one batch consumer, a timer for the sources' order, a nightly reconciliation."""
+    """Wire the service: one batch consumer, a timer for the sources' order, a nightly reconciliation and pruning."""
     app = faust_app("earnings", kafka, service)
     app.producer_only = True  # no Faust agents: the batch consumer reads Kafka
     registry = CollectorRegistry()
@@ -40,4 +42,5 @@ def create_app(
     mount(app, database, publisher)
     mount_consumers(app, registry, consumer, reports)
     schedule(app, registry, database, publisher)
+    schedule_pruning(app, registry, partial(prune_versions, database))
     return app

@@ -69,6 +69,8 @@ ALLOWED = {
         f"INSERT INTO node_uptime VALUES ({A_NODE}, '2026-01-01') "
         "ON CONFLICT (node_id, date) DO UPDATE SET healthy = node_uptime.healthy | excluded.healthy",
         "INSERT INTO source_uptime VALUES ('s', '2026-01-01')",
+        "DELETE FROM node_uptime",
+        "DELETE FROM source_uptime",
         "INSERT INTO tracker_sources (name) VALUES ('s') ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch",
         "SELECT FROM node_uptime_percent(now(), '1 day')",
         "CREATE TEMPORARY TABLE batch (node_id uuid) ON COMMIT DROP",
@@ -91,6 +93,7 @@ ALLOWED = {
         f"INSERT INTO earnings_history (node_id, date, earnings_gnk, source) VALUES ({A_NODE}, '2026-01-01', 2, 's') "
         "ON CONFLICT (node_id, date) DO UPDATE SET earnings_gnk = excluded.earnings_gnk",
         "DELETE FROM earnings_history WHERE date = '2026-01-01'",
+        "DELETE FROM earnings_ledger_version",
         "SELECT FROM node_stats_cache ORDER BY node_id FOR UPDATE",
         f"""
         INSERT INTO node_stats_cache AS held (node_id, earnings_day, earnings_total, fetched_at)
@@ -130,6 +133,8 @@ FORBIDDEN = {
         "UPDATE nodes SET identifier = 'other'",
         "DELETE FROM nodes",
         "DELETE FROM node_stats_cache",
+        "DELETE FROM node_facts",
+        "DELETE FROM tracker_sources",
         "DELETE FROM earnings_history",
         "SELECT FROM earnings_ledger",
         "SELECT FROM users",
@@ -142,7 +147,7 @@ FORBIDDEN = {
         f"INSERT INTO node_stats_cache (node_id, status) VALUES ({A_NODE}, 'healthy')",
         "UPDATE nodes SET display_name = 'x'",
         "DELETE FROM earnings_ledger",
-        "DELETE FROM earnings_ledger_version",
+        "DELETE FROM node_uptime",
         "UPDATE earnings_ledger_version SET amount_ngonka = 1",
         "DELETE FROM epoch_settlement",
         "UPDATE tracker_sources SET earnings_order = 1",
