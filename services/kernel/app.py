@@ -17,6 +17,7 @@ from typing import Any
 import faust
 import structlog
 from aiokafka.errors import KafkaConnectionError
+from faust.types import AppT
 from faust.web import Request, Response, View
 from mode import Service
 from prometheus_client import CollectorRegistry
@@ -87,7 +88,6 @@ def mount_consumers(
 
     @app.on_before_shutdown.connect  # type: ignore[arg-type]  # its type forbids what its documentation shows
     async def stop_together(_: faust.App, **__: object) -> None:
-        _end_in_time(app)
         await asyncio.gather(*(consumer.stop() for consumer in consumers))
 
     def waits_for() -> str | None:
@@ -104,7 +104,16 @@ def mount_consumers(
     serve_health(app, registry, waits_for)
 
 
-def _end_in_time(app: faust.App) -> None:
+class _Worker(faust.Worker):
+    """Faust's worker, with a last deadline for its stop, whether a signal or a crash began it."""
+
+    async def stop(self) -> None:
+        """Stop everything, or the process."""
+        _end_in_time(self.app)
+        await super().stop()
+
+
+def _end_in_time(app: AppT) -> None:
     """Bound the whole stop: what still waits for a silent server then, in whichever library, ends with the process.
 
     Nothing is lost by it: what is not committed is read again.
@@ -151,7 +160,7 @@ def run(create_app: Callable[[], faust.App], service: ServiceSettings) -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     app = create_app()
-    worker = faust.Worker(app, loop=loop, loglevel=service.log_level, quiet=True, override_logging=False)
+    worker = _Worker(app, loop=loop, loglevel=service.log_level, quiet=True, override_logging=False)
     worker.spinner = None  # logs are for machines
     try:
         worker.execute_from_commandline()
