@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.letter_views import readable
-from services.cli.terminal import console
+from services.cli.terminal import console, plain
 from services.cli.times import utc_day
 from services.earnings.explanation import Entry, Explanation, explain, period_name
 from services.kernel import database
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
         """Show what stands behind a node's earnings of a date: reports, sources, rounding and restatements."""
         found = asyncio.run(_explain(load(DatabaseSettings), node, utc_day(day)))
         if as_json:
-            sys.stdout.write(json.dumps(asdict(found), default=str) + "\n")
+            sys.stdout.write(json.dumps(asdict(found), default=plain) + "\n")
         else:
             _show(found)
 
@@ -55,7 +55,7 @@ async def _explain(settings: DatabaseSettings, node: str, day: date) -> Explanat
 
 def _show(found: Explanation) -> None:
     out = console()
-    row = "no row" if found.held is None else f"{found.held} GNK (source {readable(found.held_source)})"
+    row = "no row" if found.held is None else f"{plain(found.held)} GNK (source {readable(found.held_source)})"
     out.print(Text(f"{found.identifier} on {found.day} (UTC): {row} in earnings_history"), soft_wrap=True)
     for settled in found.settled:
         how = "read from the block" if settled.exact else "interpolated between known blocks"
@@ -86,7 +86,7 @@ def _sum(found: Explanation) -> str:
     else:
         terms = " + ".join(f"{entry.amount:,}" for entry in counted) or "nothing"
     rounding = f", rounded once, half away from zero (last digit {remainder})" if remainder else ", exact"
-    sentence = f"{terms} = {exact:,} ngonka = {gnk(exact)} GNK{rounding}."
+    sentence = f"{terms} = {exact:,} ngonka = {plain(gnk(exact))} GNK{rounding}."
     if found.held != gnk(exact):
         sentence += " The row differs from this: run `minegnk reconcile --fix`."
     return sentence

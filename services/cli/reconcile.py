@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.letter_views import readable
-from services.cli.terminal import console
+from services.cli.terminal import console, plain
 from services.earnings.nightly import ask_for_missing
 from services.earnings.reconciliation import Difference, Reconciliation, reconcile
 from services.kernel import database
@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
         """
         found, asked = asyncio.run(_reconcile(load(DatabaseSettings), load(KafkaSettings), fix=fix))
         if as_json:
-            sys.stdout.write(json.dumps(asdict(found), default=str) + "\n")
+            sys.stdout.write(json.dumps(asdict(found), default=plain) + "\n")
         else:
             _show(found, asked, limit)
         if found.open:
@@ -94,7 +94,7 @@ def _differences(title: str, differences: list[Difference], limit: int) -> Table
     table = _table(title, "node", "value", "date", "held, GNK", "expected, GNK")
     for each in differences[:limit]:
         cells = (readable(each.identifier), each.what, each.day, each.held, each.expected)
-        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in cells))
+        table.add_row(*(Text("-" if cell is None else plain(cell)) for cell in cells))
     return _counted(table, len(differences), limit)
 
 

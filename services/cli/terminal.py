@@ -3,11 +3,17 @@
 import asyncio
 import signal
 from collections.abc import Coroutine
+from decimal import Decimal
 
 import typer
 from rich.console import Console
 
 _WIDTH_WITHOUT_TERMINAL = 200
+
+
+def plain(value: object) -> str:
+    """A value as text; decimals with all their places (str() would write 1E-8)."""
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def console() -> Console:

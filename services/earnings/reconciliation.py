@@ -13,8 +13,10 @@ from uuid import UUID
 
 from services.earnings.projection import lock_nodes, project_nodes
 from services.kernel.database import Connection, Database
+from services.kernel.pruning import duty
 
 NODES_AT_ONCE: Final = 200
+DUTY: Final = "minegnk.reconciliation"
 
 NODES_WITH_EARNINGS: Final = "SELECT node_id, identifier FROM earnings_node JOIN nodes ON id = node_id ORDER BY node_id"
 HELD_HISTORY: Final = """
@@ -59,10 +61,6 @@ WHERE NOT EXISTS (SELECT FROM epoch_settlement AS known WHERE known.epoch = expe
 ORDER BY epoch
 """
 SOURCES_OF_EPOCHS: Final = "SELECT DISTINCT source FROM earnings_ledger WHERE kind = 'epoch' ORDER BY source"
-
-# One worker at a time is enough; the others find the lock taken and leave it to that one.
-TAKE_DUTY: Final = "SELECT pg_try_advisory_lock(hashtextextended('minegnk.reconciliation', 0))"
-LEAVE_DUTY: Final = "SELECT pg_advisory_unlock(hashtextextended('minegnk.reconciliation', 0))"
 
 CHANGED_ORDER: Final = """
 SELECT name, tracker_sources.earnings_order
@@ -137,13 +135,8 @@ class _RollBackError(Exception):
 
 async def reconcile(database: Database, *, fix: bool) -> Reconciliation | None:
     """Compare everything; None when another worker is at it. With `fix`, history and totals are put right."""
-    async with database.connection() as duty:
-        if not await duty.fetchval(TAKE_DUTY):
-            return None
-        try:
-            return await _reconcile(database, fix=fix)
-        finally:
-            await duty.execute(LEAVE_DUTY)
+    async with duty(database, DUTY) as ours:
+        return await _reconcile(database, fix=fix) if ours else None
 
 
 async def _reconcile(database: Database, *, fix: bool) -> Reconciliation:

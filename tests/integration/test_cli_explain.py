@@ -79,6 +79,12 @@ async def test_two_epochs_of_a_date_their_rounding_and_a_restatement(pipeline: P
     assert "reconcile" not in text
 
 
+async def test_the_smallest_amount_is_written_with_all_its_places(pipeline: Pipeline, database: Database) -> None:
+    await apply_reports(database, [report(51, 10)])
+    assert "0.00000001 GNK (source gonka_api)" in explain(pipeline, ALICE, "2026-03-01")
+    assert json.loads(run(pipeline, "explain", ALICE, "2026-03-01", "--json").stdout)["held"] == "0.00000001"
+
+
 async def test_a_source_that_does_not_count_says_why(pipeline: Pipeline, database: Database) -> None:
     await apply_reports(
         database,
