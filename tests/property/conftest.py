@@ -22,7 +22,7 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_to
 settings.register_profile(
     "ci", max_examples=40, stateful_step_count=25, deadline=None, print_blob=True, suppress_health_check=_SLOW
 )
-settings.register_profile("thorough", settings.get_profile("ci"), max_examples=1500, stateful_step_count=60)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=300, stateful_step_count=50)
 PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 TIMEOUT_SECONDS = 3600

@@ -189,10 +189,10 @@ class Deliveries(RuleBasedStateMachine):
         """
         at = [self.publish(event) for event in events]
         runs = [
-            self._delivery(worker, partition, 0 if self.in_order else offset, ALL if self.in_order else 1)
+            self.delivery(worker, partition, 0 if self.in_order else offset, ALL if self.in_order else 1)
             for worker, (partition, offset) in enumerate(at)
         ]
-        self.do(self._run_all(runs, turns))
+        self.do(self.run_all(runs, turns))
         self.look()
 
     def look(self) -> None:
@@ -228,7 +228,7 @@ class Deliveries(RuleBasedStateMachine):
     async def deliver_alone(self, worker: int, partition: Partition, begin: int, size: int) -> None:
         """One worker delivers everything from an offset on, in batches of this size."""
         for at in range(begin, len(partition.log), size):
-            await self._run_all([self._delivery(worker, partition, at, size)], [0])
+            await self.run_all([self.delivery(worker, partition, at, size)], [0])
         partition.positions[worker] = len(partition.log)
 
     async def _compare(self) -> None:
@@ -238,9 +238,10 @@ class Deliveries(RuleBasedStateMachine):
         assert not wrong, pformat(wrong)
 
     async def _together(self, doings: list[Doing], turns: list[int]) -> None:
-        await self._run_all([self._run(doing) for doing in doings], turns)
+        await self.run_all([self._run(doing) for doing in doings], turns)
 
-    async def _run_all(self, runs: list[Run], turns: list[int]) -> None:
+    async def run_all(self, runs: list[Run], turns: list[int]) -> None:
+        """Do these; only who was killed, or chosen as the victim of a deadlock, may fail."""
         await self.bench.take_turns(runs, turns)
         for run in runs:
             if run.failure is not None and not run.was_cut:
@@ -265,9 +266,10 @@ class Deliveries(RuleBasedStateMachine):
             begin = doing.replay_from % ((partition.handled if self.in_order else len(partition.log)) + 1)
         else:  # who has read everything repeats the end
             begin = min(partition.positions[doing.worker], max(0, len(partition.log) - doing.size))
-        return self._delivery(doing.worker, partition, begin, doing.size, doing)
+        return self.delivery(doing.worker, partition, begin, doing.size, doing)
 
-    def _delivery(self, worker: int, partition: Partition, begin: int, size: int, asked: Delivery | None = None) -> Run:
+    def delivery(self, worker: int, partition: Partition, begin: int, size: int, asked: Delivery | None = None) -> Run:
+        """A worker handles these records as its consumer does; where it was asked to read on, it then stands behind."""
         batch = partition.log[begin : begin + size]
 
         async def deliver(database: SteppedDatabase) -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from hypothesis import strategies as st
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from services.kernel.events import EarningsKind, EarningsReport, IdentifierType, NodeReading, SourceStatus
 from tests.property.model import ORDER_OF_UNKNOWN
@@ -166,14 +166,26 @@ def reports_of(draw: st.DrawFn, node: str) -> EarningsReport:
     )
 
 
+_reports = _nodes.flatmap(reports_of)
+
+
+@st.composite
+def _contradiction(draw: st.DrawFn) -> list[EarningsReport]:
+    first = draw(_reports.filter(lambda report: report.kind == "epoch" and report.final))
+    other = draw(_sources.filter(lambda source: source != first.source))
+    more = replace(first, source=other, amount_ngonka=first.amount // 2 - 1, work_ngonka=None, reward_ngonka=None)
+    return [first, more]
+
+
 def _refused(report: EarningsReport) -> EarningsReport:
     """The report with an amount that decoding would not let pass, and the database refuses."""
     force_setattr(report, "amount_ngonka", _TOO_LARGE)
     return report
 
 
-_reports = _nodes.flatmap(reports_of)
 some_reports: Final = st.lists(mostly(_reports, _reports.map(_refused)), min_size=1, max_size=8)
+contradictions: Final = _contradiction()
+"""Two sources say different things of one node and epoch."""
 
 
 def is_refused(event: object) -> bool:

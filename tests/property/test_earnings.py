@@ -1,6 +1,7 @@
 """Reports of earnings, delivered in every way, end in the reference model's rows."""
 
 from collections.abc import Mapping
+from itertools import zip_longest
 
 import pytest
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from tests.property.generated import (
     PLACES,
     SOURCES,
     START,
+    contradictions,
     of_one_node,
     reports_of,
     some_reports,
@@ -27,6 +29,8 @@ from tests.property.generated import (
 from tests.property.model import ORDER_OF_UNKNOWN, Tables, earnings_tables, node_tables, source_tables
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(TIMEOUT_SECONDS)]
+
+_changes = st.tuples(st.sampled_from(SOURCES), st.sampled_from(PLACES))
 
 
 class Earnings(Deliveries):
@@ -77,11 +81,33 @@ class ChangingOrder(Earnings):
 
     changes = 0
 
-    @rule(source=st.sampled_from(SOURCES), place=st.sampled_from(PLACES))
-    def change_order(self, source: str, place: int) -> None:
+    @rule(events=contradictions, changes=st.lists(_changes, min_size=2, max_size=4))
+    def change_order(self, events: list[EarningsReport], changes: list[tuple[str, int]]) -> None:
+        """The order changes before, between and after reports, perhaps back, and only then is followed."""
+        for change, event in zip_longest(changes, events):
+            if change is not None:
+                self._alone(*self._tell(*change))
+            if event is not None:
+                self._alone(*self.publish(event))
+        self.look()
+
+    @rule(events=contradictions, change=_changes, turns=turns)
+    def race_with_order(self, events: list[EarningsReport], change: tuple[str, int], turns: list[int]) -> None:
+        """A report is written while the order changes, and while that is followed."""
+        first, second = events
+        self._alone(*self.publish(first))
+        told = [self.publish(second), self._tell(*change)]
+        runs = [self.delivery(worker, partition, offset, 1) for worker, (partition, offset) in enumerate(told)]
+        self.do(self.run_all([*runs, self.bench.task("earnings", 2, follow_order)], turns))
+        self.look()
+
+    def _alone(self, partition: Partition, offset: int) -> None:
+        self.do(self.run_all([self.delivery(0, partition, offset, 1)], [0]))
+
+    def _tell(self, source: str, place: int) -> tuple[Partition, int]:
         self.changes += 1
         self.order = {**self.order, source: place}
-        self.publish(status_of(source, self.changes, earnings_order=place))
+        return self.publish(status_of(source, self.changes, earnings_order=place))
 
 
 def test_reports_end_in_the_same_rows_however_they_are_delivered(explore: Explore) -> None:
