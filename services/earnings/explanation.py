@@ -99,7 +99,7 @@ async def explain(connection: Connection, identifier: str, day: date) -> Explana
     node = await connection.fetchrow(FIND_NODE, identifier)
     if node is None:
         return None
-    order = {row["name"]: row["earnings_order"] for row in await connection.fetch(SOURCE_ORDER)}
+    order = {row["source"]: row["earnings_order"] for row in await connection.fetch(SOURCE_ORDER)}
     facts = facts_of(await connection.fetch(FACTS_OF_NODES, [node["id"]]))
     projected = project(facts, lambda source: order.get(source, DEFAULT_ORDER))
     held = await connection.fetchrow(HISTORY_ROW, node["id"], day)

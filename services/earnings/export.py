@@ -54,7 +54,7 @@ _COUNTED: Final = """
 WITH wanted AS (
     SELECT node_id, basis FROM earnings_node WHERE $1::uuid[] IS NULL OR node_id = ANY($1)
 ), preference AS (
-    SELECT name AS source, earnings_order AS place FROM tracker_sources
+    SELECT source, earnings_order AS place FROM earnings_source_order
 ), settled AS (
     SELECT epoch, settled_at, exact, (settled_at AT TIME ZONE 'UTC')::date AS date FROM epoch_settlement
     WHERE (settled_at AT TIME ZONE 'UTC')::date BETWEEN $2::date AND $3::date

@@ -4,7 +4,8 @@ import faust
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.earnings.reconciliation import Reconciliation, follow_order, reconcile
+from services.earnings.reconciliation import Reconciliation, reconcile
+from services.earnings.source_order import follow_order
 from services.earnings.totals import refresh_totals
 from services.kernel.database import Database
 from services.kernel.publisher import KafkaPublisher

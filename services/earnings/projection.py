@@ -13,7 +13,7 @@ from services.earnings.ledger import DayAmount, Fact, basis_of, project
 from services.kernel.database import Connection
 
 DEFAULT_ORDER: Final = 100
-"""The place of a source that tracker_sources does not know: behind every one that it does (its column's default)."""
+"""The place of a source that is not in the order: behind every one that it does (its column's default)."""
 
 ADD_EARNINGS_NODES: Final = """
 INSERT INTO earnings_node (node_id) SELECT node_id FROM unnest($1::uuid[]) AS node (node_id)
@@ -47,7 +47,12 @@ LEFT JOIN epoch_settlement ON kind = 'epoch' AND epoch = period
 WHERE node_id = ANY($1::uuid[])
 """
 DATES_OF_NODES: Final = "SELECT node_id, date FROM earnings_history WHERE node_id = ANY($1::uuid[])"
-SOURCE_ORDER: Final = "SELECT name, earnings_order FROM tracker_sources"
+SOURCE_ORDER: Final = "SELECT source, earnings_order FROM earnings_source_order"
+
+# Whoever projects holds the order of sources as it stands; whoever changes it waits for them, and they for him. So
+# every amount was projected by the order that stands, or is by whoever changed it.
+HOLD_ORDER: Final = "SELECT pg_advisory_xact_lock_shared(hashtextextended('minegnk.source_order', 0))"
+LOCK_ORDER: Final = "SELECT pg_advisory_xact_lock(hashtextextended('minegnk.source_order', 0))"
 
 # ngonka become GNK once, after summing (gnk_of_ngonka). A date without an amount lost its basis.
 WRITE_HISTORY: Final = """
@@ -119,6 +124,7 @@ ON CONFLICT (node_id) DO UPDATE SET
 
 async def lock_nodes(connection: Connection, nodes: Sequence[UUID]) -> dict[UUID, str | None]:
     """Lock the nodes against other writers of their earnings; returns each one's basis so far."""
+    await connection.execute(HOLD_ORDER)
     await connection.execute(ADD_EARNINGS_NODES, nodes)
     return {row["node_id"]: row["basis"] for row in await connection.fetch(LOCK_EARNINGS_NODES, nodes)}
 
@@ -146,7 +152,7 @@ async def project_touched(
         await _set_bases(connection, own)
         facts += own
         pairs += [(row["node_id"], row["date"]) for row in await connection.fetch(DATES_OF_NODES, whole)]
-    order = {row["name"]: row["earnings_order"] for row in await connection.fetch(SOURCE_ORDER)}
+    order = {row["source"]: row["earnings_order"] for row in await connection.fetch(SOURCE_ORDER)}
     projected = project(facts, lambda source: order.get(source, DEFAULT_ORDER))
     days: dict[tuple[UUID, date], DayAmount | None] = {**dict.fromkeys(pairs), **projected}
     await connection.execute(

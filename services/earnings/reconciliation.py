@@ -62,25 +62,6 @@ ORDER BY epoch
 """
 SOURCES_OF_EPOCHS: Final = "SELECT DISTINCT source FROM earnings_ledger WHERE kind = 'epoch' ORDER BY source"
 
-CHANGED_ORDER: Final = """
-SELECT name, tracker_sources.earnings_order
-FROM tracker_sources LEFT JOIN earnings_source_order ON source = name
-WHERE tracker_sources.earnings_order IS DISTINCT FROM earnings_source_order.earnings_order
-"""
-NODES_OF_SEVERAL_SOURCES: Final = """
-SELECT node_id FROM earnings_ledger AS ledger
-WHERE source = ANY($1::text[])
-    AND EXISTS (
-        SELECT FROM earnings_ledger AS other WHERE other.node_id = ledger.node_id AND other.source <> ledger.source
-    )
-GROUP BY node_id ORDER BY node_id
-"""
-NOTE_ORDER: Final = """
-INSERT INTO earnings_source_order AS held (source, earnings_order)
-SELECT * FROM unnest($1::text[], $2::integer[]) AS new (source, earnings_order) ORDER BY source COLLATE "C"
-ON CONFLICT (source) DO UPDATE SET earnings_order = EXCLUDED.earnings_order
-"""
-
 
 class Difference(NamedTuple):
     """A value that is not what the ledger gives. `day` is None for earnings_total; a missing row's value is None."""
@@ -196,22 +177,3 @@ async def _held(connection: Connection, nodes: Sequence[UUID]) -> dict[tuple[UUI
         for what in ("earnings_day", "earnings_total"):
             held[row["node_id"], what, None] = _Value(row[what])
     return held
-
-
-async def follow_order(database: Database) -> int:
-    """Project again the nodes whose sources' order has changed since it was last done; how many there were.
-
-    A transaction that still projects with the old order holds its nodes until it commits, so these are projected after
-    it; one that begins later reads the new order.
-    """
-    async with database.connection() as connection:
-        changed = {row["name"]: row["earnings_order"] for row in await connection.fetch(CHANGED_ORDER)}
-        if not changed:
-            return 0
-        nodes = [row["node_id"] for row in await connection.fetch(NODES_OF_SEVERAL_SOURCES, list(changed))]
-    for begin in range(0, len(nodes), NODES_AT_ONCE):
-        async with database.transaction() as connection:
-            await project_nodes(connection, nodes[begin : begin + NODES_AT_ONCE])
-    async with database.transaction() as connection:
-        await connection.execute(NOTE_ORDER, list(changed), list(changed.values()))
-    return len(nodes)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from services.earnings.ledger import LedgerKey, Reduced, Settlement, reduce_reports, version_of
 from services.earnings.projection import lock_nodes, project_touched
+from services.earnings.source_order import follow_order
 from services.kernel.database import Connection, Database
 from services.kernel.errors import ProjectionError
 from services.kernel.events import EarningsReport
@@ -90,6 +91,7 @@ SET observed_at = EXCLUDED.observed_at WHERE EXCLUDED.observed_at < held.observe
 async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -> Applied:
     """Merge a batch of reports into the ledger, and bring history and totals up to date, in one transaction."""
     reduced = reduce_reports(reports)
+    await follow_order(database)
     async with database.transaction() as connection:
         settlements, moved = await _merge_settlements(connection, reduced.settlements)
         ids = await node_ids(connection, reduced.types)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.run import run_schedule
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("seed", [3, 22])

@@ -23,7 +23,7 @@ from tests.chaos.run import sources_known
 from tests.chaos.schedule import MAX_POLL_INTERVAL_SECONDS
 from tests.integration.pipeline import records_of, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 EVENTS = 1500
 

@@ -178,7 +178,9 @@ class Pipeline:
 
     async def empty_tables(self) -> None:
         """Forget every row. Workers hold nothing per node, so that they may go on when they have no lag."""
-        await self.execute("TRUNCATE nodes, epoch_settlement, tracker_sources, source_uptime CASCADE")
+        await self.execute(
+            "TRUNCATE nodes, epoch_settlement, tracker_sources, source_uptime, earnings_source_order CASCADE"
+        )
 
 
 async def recreate_topics(kafka: KafkaSettings) -> None:

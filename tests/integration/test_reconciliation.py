@@ -10,7 +10,8 @@ import pytest
 
 from services.cache.store import apply_source_status
 from services.earnings.nightly import ask_for_missing
-from services.earnings.reconciliation import Difference, Disagreement, follow_order, reconcile
+from services.earnings.reconciliation import Difference, Disagreement, reconcile
+from services.earnings.source_order import follow_order
 from services.earnings.store import apply_reports
 from services.kernel.database import Database
 from services.kernel.events import REFRESH_TOPIC, EarningsReport, RefreshRequest, SourceStatus
@@ -29,7 +30,6 @@ GNK = 10**9
 @pytest.fixture
 async def earnings(pipeline: Pipeline) -> AsyncIterator[Database]:
     await pipeline.empty_tables()
-    await pipeline.execute("TRUNCATE earnings_source_order")
     database = Database(pipeline.database, application="earnings", role="minegnk_earnings")
     async with database:
         yield database
@@ -177,14 +177,13 @@ async def test_a_changed_order_of_sources_projects_old_dates_again(
             report("bob", 1, 5 * GNK),
         ],
     )
-    assert await follow_order(earnings) == 1, "only alice has two sources"
     before = await history(pipeline)
     assert [row[2] for row in before] == [7, 7, 7, 5]
-    assert await follow_order(earnings) == 0
+    assert await follow_order(earnings) == 0, "it was followed before the first report"
 
     await apply_source_status(cache, [status("gonkascan", 0, minutes=5)])
     assert await history(pipeline) == before, "a status alone moves no money"
-    assert await follow_order(earnings) == 1
+    assert await follow_order(earnings) == 1, "only alice has two sources"
     assert [(row[2], row[3]) for row in await history(pipeline)] == [
         (9, "gonkascan"),
         (9, "gonkascan"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from services.cache.store import apply_readings, apply_source_status
-from services.earnings.reconciliation import follow_order
+from services.earnings.source_order import follow_order
 from services.earnings.store import apply_reports
 from services.kernel.database import Database
 from services.kernel.events import E, EarningsReport, Event, NodeReading, SourceStatus

@@ -9,7 +9,7 @@ from hypothesis.stateful import initialize, rule
 from msgspec.structs import replace
 
 from services.cache.store import apply_source_status
-from services.earnings.reconciliation import follow_order
+from services.earnings.source_order import follow_order
 from services.earnings.store import apply_reports
 from services.kernel.events import EarningsReport, SourceStatus
 from tests.property.bench import Bench
@@ -114,12 +114,6 @@ def test_reports_end_in_the_same_rows_however_they_are_delivered(explore: Explor
     explore(Earnings)
 
 
-_STALE = (
-    "follow_order misses nodes whose reports were projected by an order that it never saw, or before it listed them"
-)
-
-
-@pytest.mark.xfail(run=False, reason=_STALE)
 def test_history_follows_the_order_of_sources_whenever_it_changes(explore: Explore) -> None:
     explore(ChangingOrder, share=0.5)
 
@@ -157,7 +151,6 @@ async def _source_of_history(bench: Bench) -> list[str]:
     return [source for _, source in tables["history"].values()]
 
 
-@pytest.mark.xfail(strict=True, reason=_STALE)
 def test_a_changed_order_takes_along_a_report_that_is_being_written(bench: Bench) -> None:
     async def scenario(statements: int) -> list[str]:
         await _one_report_in_order(bench)
@@ -177,7 +170,6 @@ def test_a_changed_order_takes_along_a_report_that_is_being_written(bench: Bench
     assert [statements for statements, end in ends.items() if end != ["second"]] == []
 
 
-@pytest.mark.xfail(strict=True, reason=_STALE)
 def test_an_order_that_changed_back_before_it_was_followed_leaves_nothing_behind(bench: Bench) -> None:
     async def scenario() -> list[str]:
         await _one_report_in_order(bench)
