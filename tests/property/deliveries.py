@@ -160,6 +160,7 @@ class Deliveries(RuleBasedStateMachine):
     def deliver(self, delivery: Delivery) -> None:
         """A worker handles a batch, and nobody else does anything."""
         self.do(self._together([delivery], [0]))
+        self.look()
 
     @rule(doing=doings(_cuts))
     def crash(self, doing: Doing) -> None:

@@ -65,8 +65,8 @@ def readings_of(node: str) -> st.SearchStrategy[NodeReading]:
         identifier_type=st.just(NODES[node]),
         source=_sources,
         observed_at=_times,
-        status=sometimes(st.sampled_from(["healthy", "unhealthy", "jailed", "offline"])),
-        health_probed=st.booleans(),
+        status=mostly(st.sampled_from(["healthy", "unhealthy", "jailed", "offline"]), st.none(), 3),
+        health_probed=st.sampled_from([True, True, False]),
         jobs_day=sometimes(st.integers(0, 3)),
         active_model=sometimes(st.just("qwen")),
         voting_weight=sometimes(st.sampled_from([Decimal(0), Decimal("1.5"), Decimal("0.123456785")])),
@@ -129,6 +129,7 @@ _kinds: st.SearchStrategy[EarningsKind] = st.sampled_from(["epoch", "epoch", "ep
 _amounts = st.integers(-30, 30) | st.sampled_from(
     [0, 4, 5, 15, -5, -15, 10**9 + 5, 123_456_789_012_345_678, 10**18, -(10**18)]
 )
+_epochs = st.integers(1, 3)
 _dates = st.sampled_from(["2026-03-01", "2026-03-02", "2026-03-03"])
 _settled = st.sampled_from(
     [
@@ -141,10 +142,10 @@ _settled = st.sampled_from(
 
 
 @st.composite
-def reports_of(draw: st.DrawFn, node: str) -> EarningsReport:
-    """Reports of a node's earnings."""
-    kind = draw(_kinds)
-    final = draw(st.sampled_from([True, True, True, False] if kind == "epoch" else [True, False]))
+def reports_of(draw: st.DrawFn, node: str, epoch: int | None = None) -> EarningsReport:
+    """Reports of a node's earnings; final ones of an epoch, where it is given."""
+    kind = draw(_kinds) if epoch is None else "epoch"
+    final = epoch is not None or draw(st.sampled_from([True, True, True, False] if kind == "epoch" else [True, False]))
     amount = draw(_amounts)
     split = draw(st.sampled_from(["none", "work", "both"]))
     work = draw(st.sampled_from([0, amount // 2]))
@@ -153,7 +154,7 @@ def reports_of(draw: st.DrawFn, node: str) -> EarningsReport:
         identifier_type=NODES[node],
         source=draw(_sources),
         kind=kind,
-        period=draw(st.integers(1, 3)) if kind == "epoch" else draw(_dates),
+        period=epoch or (draw(_epochs) if kind == "epoch" else draw(_dates)),
         amount_ngonka=str(amount) if draw(st.booleans()) else amount,
         work_ngonka=None if split == "none" else work,
         reward_ngonka=amount - work if split == "both" else None,
@@ -184,6 +185,13 @@ def _refused(report: EarningsReport) -> EarningsReport:
 
 
 some_reports: Final = st.lists(mostly(_reports, _reports.map(_refused)), min_size=1, max_size=8)
+racing_reports: Final = st.one_of(
+    of_one_node(reports_of),
+    of_one_node(lambda node: _epochs.flatmap(lambda epoch: reports_of(node, epoch))),
+    _epochs.flatmap(lambda epoch: st.tuples(*(reports_of(node, epoch) for node in NODES)).map(list)),
+)
+"""Two or three reports that concern one node, or one epoch, of whose settlement they may say different things."""
+
 contradictions: Final = _contradiction()
 """Two sources say different things of one node and epoch."""
 

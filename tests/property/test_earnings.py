@@ -20,8 +20,7 @@ from tests.property.generated import (
     SOURCES,
     START,
     contradictions,
-    of_one_node,
-    reports_of,
+    racing_reports,
     some_reports,
     some_statuses,
     status_of,
@@ -66,7 +65,7 @@ class Earnings(Deliveries):
         for event in events:
             self.publish(event)
 
-    @rule(events=of_one_node(reports_of), turns=turns)
+    @rule(events=racing_reports, turns=turns)
     def race_with_reports(self, events: list[EarningsReport], turns: list[int]) -> None:
         self.race(events, turns)
 
