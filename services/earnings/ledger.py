@@ -132,8 +132,8 @@ def project(facts: Iterable[Fact[N]], order: Callable[[str], int]) -> dict[tuple
     """The exact amount of each node and UTC date that these facts give.
 
     A node has one basis: its epochs when it has any, else its sources' final day counters, else the differences of a
-    lifetime counter. Where several sources report one period, the one with the least (order, name) wins. Facts that are
-    not final are never history.
+    lifetime counter. Where several sources report one period, the one with the least (order, name) wins. Epochs and
+    days that are not final are never history; of a lifetime counter every value seen counts.
     """
     by_node: dict[N, list[Fact[N]]] = {}
     for fact in facts:

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import psycopg
 import pytest
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from services.embedded.postgres import USER
 from services.embedded.servers import Endpoints
 from services.kernel import migrations
+from services.kernel.database import Database
 from services.kernel.settings import DatabaseSettings, KafkaSettings
 from tests.integration.pipeline import Pipeline, recreate_topics
 
@@ -67,3 +68,25 @@ def pipeline(
     pipeline = Pipeline(new_database(), kafka, tmp_path_factory.mktemp("workers"))
     yield pipeline
     pipeline.stop_all()
+
+
+@pytest.fixture
+async def no_rows(pipeline: Pipeline) -> None:
+    """Every table is empty when the test begins."""
+    await pipeline.empty_tables()
+
+
+@pytest.fixture
+async def cache(pipeline: Pipeline, no_rows: None) -> AsyncIterator[Database]:
+    """The database, empty, with the rights of the cache service."""
+    database = Database(pipeline.database, application="cache", role="minegnk_cache")
+    async with database:
+        yield database
+
+
+@pytest.fixture
+async def earnings(pipeline: Pipeline, no_rows: None) -> AsyncIterator[Database]:
+    """The database, empty, with the rights of the earnings service."""
+    database = Database(pipeline.database, application="earnings", role="minegnk_earnings")
+    async with database:
+        yield database

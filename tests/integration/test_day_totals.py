@@ -1,6 +1,5 @@
 """Daily totals follow what the earnings service writes, under its own role."""
 
-from collections.abc import AsyncIterator
 from datetime import date
 from decimal import Decimal
 
@@ -17,13 +16,9 @@ pytestmark = pytest.mark.integration
 FLEET = "SELECT date, earnings_gnk, nodes FROM earnings_daily WHERE dimension = 'fleet' ORDER BY date"
 
 
-@pytest.fixture
-async def earnings(pipeline: Pipeline) -> AsyncIterator[Database]:
-    await pipeline.empty_tables()
-    database = Database(pipeline.database, application="earnings", role="minegnk_earnings")
-    async with database:
-        await refresh_totals(database)
-        yield database
+@pytest.fixture(autouse=True)
+async def nothing_to_refresh(earnings: Database) -> None:
+    await refresh_totals(earnings)
 
 
 async def test_a_restatement_is_in_the_fleets_sum_at_once_and_its_date_is_added_up_again(

@@ -1,6 +1,5 @@
 """What nodes may earn in the running epoch stands apart, with its method, until the epoch settles; never in history."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,14 +13,6 @@ from tests.integration.pipeline import Pipeline
 pytestmark = pytest.mark.integration
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-async def earnings(pipeline: Pipeline) -> AsyncIterator[Database]:
-    await pipeline.empty_tables()
-    database = Database(pipeline.database, application="earnings", role="minegnk_earnings")
-    async with database:
-        yield database
 
 
 def report(epoch: int, amount: int, minutes: int, **more: Any) -> EarningsReport:

@@ -1,7 +1,6 @@
 """History is compared with the ledger, mended on request, and projected again when the sources' order changes."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,21 +24,6 @@ pytestmark = pytest.mark.integration
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GNK = 10**9
-
-
-@pytest.fixture
-async def earnings(pipeline: Pipeline) -> AsyncIterator[Database]:
-    await pipeline.empty_tables()
-    database = Database(pipeline.database, application="earnings", role="minegnk_earnings")
-    async with database:
-        yield database
-
-
-@pytest.fixture
-async def cache(pipeline: Pipeline) -> AsyncIterator[Database]:
-    database = Database(pipeline.database, application="cache", role="minegnk_cache")
-    async with database:
-        yield database
 
 
 def report(node: str, epoch: int, amount: int, **more: Any) -> EarningsReport:

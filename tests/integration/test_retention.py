@@ -38,22 +38,6 @@ EVERY_SECOND = "* * * * * *"
 WITHOUT_PAGES = ServiceSettings.model_validate({"metrics_port": 0})
 
 
-@pytest.fixture
-async def cache(pipeline: Pipeline) -> AsyncIterator[Database]:
-    await pipeline.empty_tables()
-    database = Database(pipeline.database, application="cache", role="minegnk_cache")
-    async with database:
-        yield database
-
-
-@pytest.fixture
-async def earnings(pipeline: Pipeline) -> AsyncIterator[Database]:
-    await pipeline.empty_tables()
-    database = Database(pipeline.database, application="earnings", role="minegnk_earnings")
-    async with database:
-        yield database
-
-
 async def uptime(pipeline: Pipeline, first: date, days: int, *, nodes: int = 1) -> None:
     await pipeline.execute(f"""
         INSERT INTO nodes (identifier, identifier_type)

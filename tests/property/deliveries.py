@@ -3,6 +3,7 @@
 The machine of a service adds what is published and what the tables must hold at the end.
 """
 
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pprint import pformat
@@ -110,13 +111,13 @@ class Deliveries(RuleBasedStateMachine):
 
     # To be said by the machine of a service.
 
+    @abstractmethod
     def partitions(self) -> list[Partition]:
         """The partitions that this machine's events go to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expected(self) -> Tables:
         """What the tables must hold after what was applied so far."""
-        raise NotImplementedError
 
     def before_settling(self) -> None:
         """What must still be published before the end."""
