@@ -12,6 +12,7 @@ from rich.text import Text
 from services.cli.letter_views import readable
 from services.cli.snapshot import GROUPS, TopicReader
 from services.cli.terminal import console
+from services.cli.topic_names import topic_named
 from services.kernel import holds
 from services.kernel.errors import ConfigurationError
 from services.kernel.holds import Hold
@@ -49,7 +50,9 @@ def list_holds() -> None:
 
 @consumer_app.command()
 def resume(
-    topic: Annotated[str | None, typer.Option(help="Only partitions of this topic.")] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Only partitions of this topic: readings, earnings, sources or its full name.")
+    ] = None,
     partition: Annotated[int | None, typer.Option(min=0, help="Only this partition (needs --topic).")] = None,
     skip_until: Annotated[
         int | None,
@@ -60,8 +63,8 @@ def resume(
 
     With --skip-until, records before that offset are neither applied nor dead-lettered: they are lost to the tables.
     """
-    if topic is not None and topic not in GROUPS:
-        raise ConfigurationError(f"No consumer reads a topic {topic!r}: use one of {', '.join(GROUPS)}.")
+    if topic is not None:
+        topic = topic_named(topic, f"No consumer reads a topic {topic!r}")
     if partition is not None and topic is None:
         raise ConfigurationError("--partition needs --topic, since every topic has a partition of that number.")
     if skip_until is not None and partition is None:

@@ -22,7 +22,7 @@ from services.cli.letter_filter import (
     TopicOption,
     UntilOption,
     Wanted,
-    topic_named,
+    letters_topic,
     wanted_by,
 )
 from services.cli.snapshot import TopicReader
@@ -132,7 +132,7 @@ def list_letters(
 def show(topic: str, partition: int, offset: int) -> None:
     """Show one letter whole: the record that TOPIC had at PARTITION and OFFSET, and why it was rejected."""
     kafka = load(KafkaSettings)
-    place = Place(topic_named(topic), partition, offset)
+    place = Place(letters_topic(topic), partition, offset)
     wanted = Wanted((place.topic,), None, None, None, partition, offset)
     _write(_run(kafka, _show(kafka, wanted)))
 

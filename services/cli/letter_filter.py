@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from services.cli.times import moment
+from services.cli.topic_names import TOPICS_BY_NAME, topic_named
 from services.kernel.errors import ConfigurationError, Reason
-from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, SOURCE_STATUS_TOPIC
 from services.kernel.letters import Letter
-
-_NAMES: Final = {"readings": READINGS_TOPIC, "earnings": EARNINGS_TOPIC, "sources": SOURCE_STATUS_TOPIC}
 
 TopicOption = Annotated[
     str | None, typer.Option("--topic", help="Letters of this topic: readings, earnings, sources or its full name.")
@@ -74,7 +72,7 @@ def wanted_by(
         raise ConfigurationError("--offset needs --topic and --partition: an offset belongs to one partition.")
     now = datetime.now(UTC)
     return Wanted(
-        tuple(_NAMES.values()) if topic is None else (topic_named(topic),),
+        tuple(TOPICS_BY_NAME.values()) if topic is None else (letters_topic(topic),),
         None if reason is None else Reason(reason),
         None if since is None else moment(since, now),
         None if until is None else moment(until, now),
@@ -83,11 +81,6 @@ def wanted_by(
     )
 
 
-def topic_named(name: str) -> str:
-    """The topic with this name, short or full. Raises ConfigurationError."""
-    topic = _NAMES.get(name, name)
-    if topic not in _NAMES.values():
-        raise ConfigurationError(
-            f"No dead letters come from a topic {name!r}: use {', '.join(_NAMES)} or {', '.join(_NAMES.values())}."
-        )
-    return topic
+def letters_topic(name: str) -> str:
+    """The topic with this name, short or full, whose letters are meant. Raises ConfigurationError."""
+    return topic_named(name, f"No dead letters come from a topic {name!r}")

@@ -19,6 +19,7 @@ from services.cli.replaying import KINDS, Kind, Replay, Tally
 from services.cli.snapshot import TopicReader
 from services.cli.terminal import until_told_to_stop
 from services.cli.times import moment
+from services.cli.topic_names import topic_named
 from services.cli.topic_range import TimeRange, find_range, range_consumer
 from services.kernel import database
 from services.kernel.database import Database
@@ -58,7 +59,7 @@ def register(app: typer.Typer) -> None:
         tables, replay sources first, since their preferences decide which reading wins. Exit code 1 when the database
         refused a record.
         """
-        kind = _kind_named(topic)
+        kind = KINDS[topic_named(topic, f"No topic {topic!r} can be replayed")]
         now = datetime.now(UTC)
         begin, end = (None if text is None else moment(text, now) for text in (since, until))
         if begin is not None and end is not None and begin >= end:
@@ -80,14 +81,6 @@ class _Asked(NamedTuple):
         begin = "from its beginning" if self.since is None else f"from {_iso(self.since)}"
         place = "" if self.partition is None else f" in partition {self.partition}"
         return f"{self.kind.topic} {begin}" + (" on" if self.until is None else f" to {_iso(self.until)}") + place
-
-
-def _kind_named(name: str) -> Kind:
-    for short, kind in KINDS.items():
-        if name in (short, kind.topic):
-            return kind
-    topics = ", ".join(kind.topic for kind in KINDS.values())
-    raise ConfigurationError(f"No topic {name!r} can be replayed: use {', '.join(KINDS)}, or {topics}.")
 
 
 async def _replay(

@@ -1,7 +1,6 @@
 """Applying the records of a range again, through the handlers of the service that consumes their topic."""
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +15,7 @@ from services.cache.store import apply_readings, apply_source_status
 from services.cli.letter_views import readable
 from services.cli.topic_range import Portion, TimeRange, appended_at, portions
 from services.earnings.store import apply_reports
+from services.kernel.backoff import pauses
 from services.kernel.database import Database
 from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import (
@@ -50,11 +50,14 @@ class Kind(NamedTuple):
 
 
 KINDS: Final = {
-    "readings": Kind(READINGS_TOPIC, NodeReading, apply_readings, "minegnk_cache"),
-    "earnings": Kind(EARNINGS_TOPIC, EarningsReport, apply_reports, "minegnk_earnings"),
-    "sources": Kind(SOURCE_STATUS_TOPIC, SourceStatus, apply_source_status, "minegnk_cache"),
+    kind.topic: kind
+    for kind in (
+        Kind(READINGS_TOPIC, NodeReading, apply_readings, "minegnk_cache"),
+        Kind(EARNINGS_TOPIC, EarningsReport, apply_reports, "minegnk_earnings"),
+        Kind(SOURCE_STATUS_TOPIC, SourceStatus, apply_source_status, "minegnk_cache"),
+    )
 }
-"""By the short names of the topics."""
+"""By their topics."""
 
 
 class Place(NamedTuple):
@@ -152,7 +155,7 @@ class Replay:
 
         Several events that hit a time limit are not tried again: fewer at once may do.
         """
-        pause = self._settings.retry_first.total_seconds()
+        waits = pauses(self._settings)
         while True:
             try:
                 async with asyncio.timeout(_APPLY_SECONDS):
@@ -162,8 +165,7 @@ class Replay:
                 if not fault.passes or (fault is Fault.SLOW and len(events) > 1):
                     raise
                 show(self.done, f"PostgreSQL: {_note(repr(error))}, trying again")
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-            pause = min(2 * pause, self._settings.retry_cap.total_seconds())
+            await asyncio.sleep(next(waits))
 
 
 def _note(text: str) -> str:

@@ -11,7 +11,6 @@ with too many invalid records is held (`holds`); a third loop looks whether an o
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -32,6 +31,7 @@ from aiokafka.errors import (
 from mode import Service
 
 from services.kernel import holds
+from services.kernel.backoff import pauses
 from services.kernel.dead_letters import DeadLetter, RecordSender, send_letters
 from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import E
@@ -320,28 +320,24 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
 
         What is divisible is not retried after a time limit: less of it at once may do.
         """
-        pause = self._settings.retry_first.total_seconds()
-        while True:
-            if self._polling.disowned(
-                batch.poll, batch.offsets
-            ):  # all of its partitions: the group's protocol is an eager one
-                raise _LeftError
+        for pause in pauses(self._settings):
+            # All of its partitions, then: the group's protocol is an eager one.
+            if self._polling.disowned(batch.poll, batch.offsets):
+                break
             try:
-                result = await attempt()
+                return await attempt()
             except Exception as error:
                 fault = classify(error)
                 if isinstance(error, _LeftError) or not fault.passes or (divisible and fault is Fault.SLOW):
                     raise
                 self._log.warning("retrying", stage=stage, records=len(batch), pause_seconds=pause, error=repr(error))
                 self._metrics.retry(stage)
-                await self._pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-                pause = min(pause * 2, self._settings.retry_cap.total_seconds())
-                if self._stopping.is_set():
-                    raise _LeftError from None
-            else:
-                return result
             finally:
                 self.apply_beats += 1
+            await self._pause(pause)
+            if self._stopping.is_set():
+                break
+        raise _LeftError
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not through a stop."""

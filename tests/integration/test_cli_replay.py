@@ -580,8 +580,8 @@ def mistaken(pipeline: Pipeline, *arguments: str, **environment: str) -> tuple[i
     [
         (
             ["--topic", "horoscopes"],
-            "No topic 'horoscopes' can be replayed: use readings, earnings, sources, "
-            "or node.readings.v1, node.earnings.v1, source.status.v1.",
+            "No topic 'horoscopes' can be replayed: use readings, earnings, sources or "
+            "node.readings.v1, node.earnings.v1, source.status.v1.",
         ),
         (
             ["--topic", "readings", "--from", "2026-03-01T12:00Z", "--to", "2026-03-01"],

@@ -12,6 +12,7 @@ from services.cli.progress import ProgressDisplay, duration, progress_line
 from services.cli.replay import reached, shortened, summary
 from services.cli.replaying import KINDS, Place, Replay, Tally
 from services.cli.topic_range import TimeRange, milliseconds
+from services.kernel.events import READINGS_TOPIC
 from services.kernel.settings import ConsumerSettings, load
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -105,7 +106,7 @@ def test_the_summary_of_a_dry_run_claims_nothing_applied() -> None:
 
 def half_way() -> Replay:
     found = TimeRange({SECOND: (5, 10), FIRST: (0, 1000)}, {FIRST: NOON, SECOND: NOON + timedelta(hours=1)}, {})
-    return Replay(KINDS["readings"], found, load(ConsumerSettings), None)
+    return Replay(KINDS[READINGS_TOPIC], found, load(ConsumerSettings), None)
 
 
 def test_a_stopped_replay_says_how_far_each_partition_is_and_from_when_on_the_rest_was_appended() -> None:
