@@ -16,12 +16,13 @@ from uuid import UUID
 import asyncpg
 import typer
 
-from services.cli.export_formats import CsvWriter, JsonLinesWriter, ParquetWriter, Writer
+from services.cli.export_formats import JsonLinesWriter, ParquetWriter, Writer
 from services.cli.letter_views import readable
 from services.cli.times import utc_day
 from services.earnings import export
-from services.earnings.export import Column, Export
+from services.earnings.export import Export
 from services.kernel import database
+from services.kernel.columns import Column, CsvWriter
 from services.kernel.database import Connection
 from services.kernel.errors import ConfigurationError, UserError
 from services.kernel.settings import DatabaseSettings, load

@@ -1,4 +1,4 @@
-"""`minegnk ingest|cache|earnings`: run one service until it is told to stop."""
+"""`minegnk ingest|cache|earnings|api`: run one service until it is told to stop."""
 
 import asyncio
 import socket
@@ -9,15 +9,24 @@ import typer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+import services.api.app
 import services.cache.app
 import services.earnings.app
 import services.ingest.app
+from services.api import serving
 from services.ingest.sources import load_sources
 from services.kernel import app as runtime
 from services.kernel import database, topics
 from services.kernel.errors import ConfigurationError, UnavailableError
 from services.kernel.events import REFRESH_TOPIC
-from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings, load
+from services.kernel.settings import (
+    ApiSettings,
+    ConsumerSettings,
+    DatabaseSettings,
+    KafkaSettings,
+    ServiceSettings,
+    load,
+)
 
 CreateApp = Callable[[KafkaSettings, DatabaseSettings, ConsumerSettings, ServiceSettings], faust.App]
 
@@ -45,6 +54,20 @@ def register(app: typer.Typer) -> None:
     def earnings() -> None:
         """Run the earnings service: node.earnings.v1 to the ledger and earnings_history."""
         _run_with_database("earnings", services.earnings.app.create_app)
+
+    @app.command()
+    def api() -> None:
+        """Run the read API and its page."""
+        settings, database_settings, kafka = load(ApiSettings), load(DatabaseSettings), load(KafkaSettings)
+        service = load(ServiceSettings)
+        _check_port("api", service)
+        # Without Kafka it answers all the same: only refreshes cannot be asked for.
+        asyncio.run(database.check_migrated(database_settings, "earnings_epochs"))
+        serving.run(
+            lambda registry: services.api.app.create_app(settings, database_settings, kafka, registry),
+            settings,
+            service,
+        )
 
 
 def _run_with_database(name: str, create_app: CreateApp) -> None:

@@ -6,38 +6,16 @@ then of each period the final report of the source with the least (order, name).
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import date
-from enum import Enum
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from asyncpg import Record
 
 from services.earnings.projection import DEFAULT_ORDER
+from services.kernel.columns import Column, Kind
 from services.kernel.database import Connection
 
 ROWS_AT_ONCE: Final = 5_000
-
-
-class Kind(Enum):
-    """What a column holds, which decides how each format writes it."""
-
-    FREE_TEXT = "text that somebody chose"
-    TEXT = "text of ours"
-    TEXTS = "several texts of ours"
-    DATE = "a UTC date"
-    TIME = "a moment"
-    TIMES = "several moments"
-    YES_NO = "a boolean"
-    NGONKA = "whole ngonka"
-    GNK_8 = "GNK with 8 places"
-    GNK_9 = "GNK with 9 places: exact"
-
-
-class Column(NamedTuple):
-    """A column's name and kind. Any value may be absent (NULL): it is not known."""
-
-    name: str
-    kind: Kind
 
 
 class Export(NamedTuple):

@@ -32,7 +32,7 @@ from services.kernel.watchdog import Watchdog
 _STOP_SECONDS = 7.0
 """From SIGTERM to the process's end at the latest; supervisors commonly kill after 10."""
 
-DEFAULT_METRICS_PORTS = {"ingest": 9100, "cache": 9101, "earnings": 9102}
+DEFAULT_METRICS_PORTS = {"ingest": 9100, "cache": 9101, "earnings": 9102, "api": 9103}
 
 
 def metrics_port(name: str, service: ServiceSettings) -> int:

@@ -28,10 +28,20 @@ class Database(Service):
     database too.
     """
 
+    mundane_level = "debug"
+
     def __init__(
-        self, settings: DatabaseSettings, *, application: str, role: str | None = None, size: int = 4, **kwargs: Any
+        self,
+        settings: DatabaseSettings,
+        *,
+        application: str,
+        role: str | None = None,
+        size: int = 4,
+        statement_seconds: int = 30,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._statement_seconds = statement_seconds
         self._settings = settings
         self._application = application
         self._role = role
@@ -57,7 +67,7 @@ class Database(Service):
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection from the pool."""
         pool = await self._open()
-        async with pool.acquire(timeout=30) as connection:
+        async with pool.acquire(timeout=self._statement_seconds) as connection:
             yield connection
 
     async def _open(self) -> Pool:
@@ -67,11 +77,11 @@ class Database(Service):
                     **connect_arguments(self._settings),
                     min_size=0,
                     max_size=self._size,
-                    command_timeout=35,
+                    command_timeout=self._statement_seconds + 5,
                     server_settings={
                         "application_name": self._application,
                         "timezone": "UTC",
-                        "statement_timeout": "30s",
+                        "statement_timeout": f"{self._statement_seconds}s",
                         "idle_in_transaction_session_timeout": "60s",
                     },
                     init=self._take_role,
@@ -114,18 +124,18 @@ async def connect(settings: DatabaseSettings) -> OwnConnection:
         raise unavailable(settings, error) from None
 
 
-async def check_migrated(settings: DatabaseSettings) -> None:
-    """Raises UnavailableError where PostgreSQL does not answer, ConfigurationError where it has no tables of ours."""
+async def check_migrated(settings: DatabaseSettings, relation: str = "earnings_ledger") -> None:
+    """Raises UnavailableError where PostgreSQL does not answer, ConfigurationError where `relation` is missing."""
     connection = await connect(settings)
     try:
-        found = await connection.fetchval("SELECT to_regclass('earnings_ledger')", timeout=_CHECK_SECONDS)
+        found = await connection.fetchval("SELECT to_regclass($1)::text", relation, timeout=_CHECK_SECONDS)
         await connection.close(timeout=_CLOSE_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise unavailable(settings, error) from None
     finally:
         connection.terminate()
     if found is None:
-        raise ConfigurationError("The database has no tables yet: run `minegnk migrate`.")
+        raise ConfigurationError(f"The database has no {relation} yet: run `minegnk migrate`.")
 
 
 def unavailable(settings: DatabaseSettings, error: Exception) -> UnavailableError:

@@ -43,3 +43,8 @@ def ngonka_of_gnk(text: str) -> int:
 def gnk(amount_ngonka: int) -> Decimal:
     """The amount in GNK with 8 places, half away from zero: what PostgreSQL's round(numeric, 8) gives."""
     return _WIDE.divide(Decimal(amount_ngonka), Decimal(NGONKA_PER_GNK)).quantize(_EIGHT_PLACES, context=_WIDE)
+
+
+def digits(value: Decimal) -> str:
+    """All its digits, with the places it has: str() would write 0.00000001 as 1E-8."""
+    return f"{value:f}"

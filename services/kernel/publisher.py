@@ -20,6 +20,8 @@ _STOP_SECONDS = 1.0
 class KafkaPublisher(Service):
     """Publishes records with acks=all and an idempotent producer; runs as a part of a service."""
 
+    mundane_level = "debug"
+
     def __init__(self, settings: KafkaSettings, *, compression: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._compression = compression

@@ -1,4 +1,4 @@
-"""Asking ingest for epochs: whoever does it, at the partition where the source's poller listens."""
+"""Asking ingest for polls and epochs: whoever does it, at the partition where the source's poller listens."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -26,3 +26,11 @@ async def ask_for_epochs(
         RefreshRequest(source=source, requested_at=now, requested_by=requested_by, epoch=epoch) for epoch in epochs
     ]
     await publisher.send(map(encode, requests), partition=refresh_partition(source, refresh_partitions))
+
+
+async def ask_for_poll(
+    publisher: KafkaPublisher, source: str, *, requested_by: str, refresh_partitions: int | None = None
+) -> None:
+    """Ask for a poll of the source now; returns once Kafka has the request, raises KafkaError."""
+    request = RefreshRequest(source=source, requested_at=datetime.now(UTC), requested_by=requested_by)
+    await publisher.send([encode(request)], partition=refresh_partition(source, refresh_partitions))

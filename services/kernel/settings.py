@@ -2,8 +2,9 @@
 
 from contextlib import suppress
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -79,7 +80,7 @@ class ServiceSettings(BaseSettings):
         None,
         ge=0,
         le=65535,
-        description="port of /metrics, /livez and /readyz; 0: none (9100 ingest, 9101 cache, 9102 earnings)",
+        description="port of /metrics, /livez and /readyz; 0: none (9100 ingest, 9101 cache, 9102 earnings, 9103 api)",
     )
     metrics_host: str = Field("127.0.0.1", description="address that /metrics, /livez and /readyz listen on")
     sources_file: Path = Field(Path("sources.toml"), description="the trackers that ingest follows")
@@ -87,6 +88,61 @@ class ServiceSettings(BaseSettings):
         "INFO", pattern="(?i)^(debug|info|warning|error)$", description="DEBUG, INFO, WARNING or ERROR"
     )
     log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
+
+
+class ApiSettings(BaseSettings):
+    """How the read API answers."""
+
+    model_config = SettingsConfigDict(env_prefix="MINEGNK_API_", frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="address that the API and the page listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port of the API and the page; 0: a free one")
+    access: Literal["auto", "open", "keys"] = Field(
+        "auto",
+        description="who may read: open (anybody), keys (who has one), auto (open on a loopback address only)",
+    )
+    ttl: Seconds = Field(
+        timedelta(minutes=5),
+        ge=timedelta(seconds=1),
+        description="seconds after which a reading is stale; it is then still shown, and a refresh asked for",
+    )
+    connections: int = Field(8, ge=1, le=100, description="connections to PostgreSQL for reading")
+    rate_limit: int | None = Field(
+        None,
+        ge=0,
+        description="requests a minute of each key or address; 0: no limit (600; none while access is open)",
+    )
+    subscribers: int = Field(2000, ge=0, description="open streams of live changes at most")
+    cors_origins: str = Field(
+        "", description="origins whose pages may read the API, separated by commas, like https://portal.example; *: any"
+    )
+    jwt_secret: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="the secret with which the portal signs its tokens (HS256); unset: no tokens",
+    )
+    jwt_audience: str | None = Field(None, description="the audience that such a token must name")
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody may read."""
+        if self.access == "auto":
+            return self.host == "localhost" or _is_loopback(self.host)
+        return self.access == "open"
+
+    @property
+    def requests_a_minute(self) -> int:
+        """The rate limit; 0: none."""
+        if self.rate_limit is None:
+            return 0 if self.open else 600
+        return self.rate_limit
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 S = TypeVar("S", bound=BaseSettings)

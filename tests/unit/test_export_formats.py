@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from services.cli.export_formats import CsvWriter, JsonLinesWriter, digits, rfc3339, spreadsheet_safe
-from services.earnings.export import Column, Kind
+from services.cli.export_formats import JsonLinesWriter
+from services.kernel.columns import Column, CsvWriter, Kind, rfc3339, spreadsheet_safe
+from services.kernel.money import digits
 
 COLUMNS = (
     Column("node", Kind.FREE_TEXT),

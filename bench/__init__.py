@@ -1,0 +1,1 @@
+"""Measurements: what is fast, beside what it is compared with, in one run."""

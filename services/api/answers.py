@@ -1,0 +1,76 @@
+"""Answers: JSON with a tag by which a client need not fetch it twice, or CSV, row by row."""
+
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import timedelta
+from hashlib import blake2b
+from io import BytesIO
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from services.kernel.columns import Column, CsvWriter
+
+_AGING = re.compile(rb'"(?:age_seconds|data_age_seconds|as_of)":[^,}]+')
+_VARY = "Accept, Authorization"
+_FRESH_SECONDS = 10
+
+
+def json_answer(request: Request, answer: BaseModel, *, fresh_for: timedelta, private: bool) -> Response:
+    """The model as JSON, or 304 where the client has it.
+
+    The tag is a weak one: it leaves out ages and the time of reading, which change while nothing else does.
+    `fresh_for` is how long its data stays within the time to live: so long it may be shown while a newer answer is
+    fetched, and for 10 s at most without asking.
+    """
+    body = answer.__pydantic_serializer__.to_json(answer)
+    tag = f'W/"{blake2b(_AGING.sub(b"", body), digest_size=12).hexdigest()}"'
+    fresh = max(0, int(fresh_for.total_seconds()))
+    headers = {
+        "ETag": tag,
+        "Cache-Control": f"{'private' if private else 'public'}, max-age={min(fresh, _FRESH_SECONDS)}, "
+        f"stale-while-revalidate={fresh}",
+        "Vary": _VARY,
+    }
+    if _has(request.headers.get("if-none-match"), tag):
+        return Response(None, 304, headers)
+    return Response(body, 200, headers, "application/json")
+
+
+def _has(sent: str | None, tag: str) -> bool:
+    return sent is not None and (sent.strip() == "*" or tag in (each.strip() for each in sent.split(",")))
+
+
+def wants_csv(request: Request, wanted: str | None) -> bool:
+    """Whether CSV is asked for: by `format`, or else by Accept naming it before JSON or anything."""
+    if wanted is not None:
+        return wanted == "csv"
+    for part in request.headers.get("accept", "").split(","):
+        media = part.split(";")[0].strip().lower()
+        if media in ("text/csv", "application/json", "*/*", "application/*"):
+            return media == "text/csv"
+    return False
+
+
+def csv_answer(name: str, columns: Sequence[Column], chunks: AsyncIterator[Iterable[Iterable[Any]]]) -> Response:
+    """The rows as a file `name`.csv, sent while they are read."""
+    headers = {
+        "Content-Disposition": f'attachment; filename="{re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:80]}.csv"',
+        "Cache-Control": "no-store",
+        "Vary": _VARY,
+    }
+    return StreamingResponse(_csv(columns, chunks), 200, headers, "text/csv; charset=utf-8")
+
+
+async def _csv(columns: Sequence[Column], chunks: AsyncIterator[Iterable[Iterable[Any]]]) -> AsyncIterator[bytes]:
+    out = BytesIO()
+    writer = CsvWriter(out, columns)
+    async for rows in chunks:
+        writer.write(rows)
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+    if out.tell():
+        yield out.getvalue()

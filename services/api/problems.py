@@ -1,0 +1,122 @@
+"""What went wrong, as a problem document (RFC 9457), whatever it was."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import asyncpg
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from services.api.schemas import Problem
+
+MEDIA_TYPE = "application/problem+json"
+_TYPE = "urn:minegnk:problem:"
+_RETRY_SECONDS = "5"
+
+_AWAY: Final = (
+    OSError,  # time-outs as well
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class ProblemError(Exception):
+    """An answer that is a problem. `code` is one word; `detail` says what to do about it."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: str,
+        *,
+        parameter: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.parameter = parameter
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        """The answer."""
+        problem = Problem(
+            type=_TYPE + self.code,
+            title=self.status.phrase,
+            status=self.status,
+            detail=self.detail,
+            code=self.code,
+            parameter=self.parameter,
+        )
+        headers = {"Cache-Control": "no-store", **self.headers}
+        return Response(problem.model_dump_json(exclude_none=True), self.status, headers, MEDIA_TYPE)
+
+
+def not_found(what: str) -> ProblemError:
+    """Nothing of that name is known."""
+    return ProblemError(HTTPStatus.NOT_FOUND, "not_found", f"{what} is not known.")
+
+
+def invalid(parameter: str, detail: str) -> ProblemError:
+    """A parameter that cannot be used."""
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_parameter", detail, parameter=parameter)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let the app answer every error with a problem."""
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http)
+    for away in _AWAY:
+        app.add_exception_handler(away, _database_away)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError), "registered for it alone"
+    return error.response()
+
+
+async def _invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError), "registered for it alone"
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"][1:]]
+    where = ".".join(place) or str(first["loc"][0])
+    return invalid(where, f"{where}: {first['msg']}.").response()
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for it alone"
+    status = HTTPStatus(error.status_code)
+    code, detail = {
+        HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address: see /api/v1/openapi.json."),
+        HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This address does not take that method."),
+    }.get(status, ("bad_request", str(error.detail)))
+    return ProblemError(status, code, detail, headers=error.headers).response()
+
+
+async def _database_away(_: Request, error: Exception) -> Response:
+    _log.warning("database_away", error=repr(error))
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "database_away",
+        "The database does not answer: try again in some seconds.",
+        headers={"Retry-After": _RETRY_SECONDS},
+    ).response()
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    _log.exception("unforeseen_error", exc_info=error)
+    return ProblemError(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "This is a defect of ours: please report it."
+    ).response()

@@ -1,0 +1,228 @@
+"""Nodes: pages of them, one of them, its health by five minutes."""
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from services.api import paging, views
+from services.api.access import forbidden
+from services.api.answers import csv_answer, json_answer, wants_csv
+from services.api.context import Api, Reader, UsedApi
+from services.api.middleware import SLASH
+from services.api.parameters import Csv, Cursor, Identifier, Since, Until, Wait, Words, days_between, seconds
+from services.api.problems import not_found
+from services.api.routes import NOT_MODIFIED, csv_too
+from services.api.schemas import Node, NodeDetail, NodePage, Scope, Timeline
+from services.api.store import earnings as earnings_store
+from services.api.store import nodes as store
+from services.kernel.columns import Column, Kind
+from services.kernel.database import Connection
+from services.kernel.events import Status
+
+SLOT_SECONDS: Final = 300
+_TIMELINE_DAYS: Final = 90
+
+_ORDERS = [f"{sign}{name}" for name in store.SORTS for sign in ("", "-")]
+Sort = Annotated[
+    str,
+    Query(
+        description="What to sort by; with - descending. Nodes without a value come last.",
+        json_schema_extra={"enum": _ORDERS},
+        pattern=f"^-?({'|'.join(store.SORTS)})$",
+    ),
+]
+
+_CSV_COLUMNS: Final = (
+    Column("node", Kind.FREE_TEXT),
+    Column("identifier_type", Kind.TEXT),
+    Column("display_name", Kind.FREE_TEXT),
+    Column("gpu_type", Kind.FREE_TEXT),
+    Column("region", Kind.FREE_TEXT),
+    Column("status", Kind.TEXT),
+    Column("active_model", Kind.FREE_TEXT),
+    Column("voting_weight", Kind.GNK_8),
+    Column("jobs_day", Kind.TEXT),
+    Column("tokens_per_sec", Kind.GNK_8),
+    Column("uptime_percent", Kind.GNK_8),
+    Column("earnings_day_gnk", Kind.GNK_8),
+    Column("earnings_day_date", Kind.DATE),
+    Column("earnings_total_gnk", Kind.GNK_8),
+    Column("source", Kind.TEXT),
+    Column("fetched_at", Kind.TIME),
+    Column("stale", Kind.YES_NO),
+)
+
+router = APIRouter(tags=["nodes"])
+
+
+def identifier_of(path: str) -> str:
+    """The identifier as it stands in the tables."""
+    return path.replace(SLASH, "/")
+
+
+@router.get("/nodes", response_model=NodePage, responses=csv_too("A page of nodes"))
+async def list_nodes(
+    request: Request,
+    api: UsedApi,
+    caller: Reader,
+    q: Annotated[
+        str | None,
+        Query(min_length=1, max_length=100, pattern=r"^[^\x00]+$", description="In identifier, name or model."),
+    ] = None,
+    status: Annotated[list[Status | Literal["unknown"]] | None, Query(max_length=5)] = None,
+    gpu_type: Words = None,
+    region: Words = None,
+    source: Words = None,
+    user: Annotated[UUID | None, Query(description="Nodes of this user.")] = None,
+    stale: bool | None = None,
+    sort: Sort = "-earnings_total",
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: Cursor = None,
+    csv: Csv = None,
+) -> Response:
+    """Nodes with their newest readings, a page at a time; as CSV all of them at once.
+
+    Filters that are repeated take any of their values; `unknown` stands for nodes without a value.
+    """
+    if user is not None and not caller.may_see(user):
+        raise forbidden(Scope.USERS)
+    wanted = store.Filter(q, status, gpu_type, region, source, user, stale)
+    name, descending = sort.removeprefix("-"), sort.startswith("-")
+    if wants_csv(request, csv):
+        return csv_answer("nodes", _CSV_COLUMNS, _csv_rows(api, wanted, name, descending=descending))
+    after = None
+    if cursor is not None:
+        place = paging.read(cursor, sort)
+        after = paging.value_of(place, store.SORTS[name].kind), place.name
+    async with api.reads.connection() as connection:
+        at = store.Page(name, descending, after, limit + 1)
+        rows, total = await store.page(connection, wanted, api.ttl, at)
+        as_of = rows[0]["as_of"] if rows else await connection.fetchval("SELECT now()")
+    page, more = rows[:limit], len(rows) > limit
+    items = [views.node(row, api.ttl) for row in page]
+    _refresh(api, items)
+    answer = NodePage(
+        as_of=as_of,
+        items=items,
+        total=total,
+        next_cursor=_cursor_after(page[-1], sort) if more else None,
+        ttl_seconds=int(api.ttl.total_seconds()),
+    )
+    return json_answer(request, answer, fresh_for=api.ttl, private=api.private)
+
+
+def _cursor_after(row: Any, sort: str) -> str:
+    value = row["sorted"]
+    text = None if value is None else value.isoformat() if isinstance(value, datetime) else str(value)
+    return paging.write(paging.Cursor(sort, text, row["identifier"]))
+
+
+async def _csv_rows(
+    api: Api, wanted: store.Filter, sort: str, *, descending: bool
+) -> AsyncIterator[Iterable[Iterable[Any]]]:
+    async with api.reads.transaction() as connection:
+        async for rows in store.every(connection, wanted, api.ttl, sort, descending=descending):
+            yield [_csv_row(views.node(row, api.ttl), row) for row in rows]
+
+
+def _csv_row(node: Node, row: Any) -> Iterable[Any]:
+    return (
+        node.identifier,
+        node.identifier_type,
+        node.display_name,
+        node.gpu_type,
+        node.region,
+        node.status,
+        node.active_model,
+        node.voting_weight,
+        None if node.jobs_day is None else str(node.jobs_day),
+        row["tokens_per_sec"],
+        row["uptime_percent"],
+        node.earnings_day and node.earnings_day.gnk,
+        node.earnings_day and node.earnings_day.date,
+        node.earnings_total_gnk,
+        node.source,
+        node.fetched_at,
+        node.stale,
+    )
+
+
+@router.get("/nodes/{identifier}", response_model=NodeDetail, responses=NOT_MODIFIED)
+async def show_node(request: Request, api: UsedApi, _: Reader, identifier: Identifier, wait: Wait = None) -> Response:
+    """A node: its newest reading, earnings by window, uptime, and what the running epoch may bring.
+
+    A stale reading is answered at once, and its source asked for a new one; with `wait` the answer waits for that.
+    """
+    name = identifier_of(identifier)
+    answer = await _detail(api, name)
+    _refresh(api, [answer])
+    if answer.stale and wait is not None and await _refreshed(api, answer, seconds(wait)):
+        answer = await _detail(api, name)
+    age = timedelta(seconds=answer.age_seconds or 0)
+    return json_answer(request, answer, fresh_for=timedelta() if answer.stale else api.ttl - age, private=api.private)
+
+
+async def _detail(api: Api, identifier: str) -> NodeDetail:
+    async with api.reads.connection() as connection:
+        row = await store.node(connection, identifier)
+        if row is None:
+            raise not_found(f"The node {identifier!r}")
+        return views.node_detail(
+            row,
+            api.ttl,
+            windows=await earnings_store.windows(connection, row["id"], row["as_of"].astimezone(UTC).date()),
+            uptime=await store.uptime(connection, row["id"]),
+            estimates=await earnings_store.estimates(connection, row["id"]),
+        )
+
+
+def _refresh(api: Api, nodes: Iterable[Node]) -> None:
+    """Ask for new readings of those that are stale; one that was never read, of nobody in particular."""
+    api.refresher.want({node.source for node in nodes if node.stale and node.source is not None})
+
+
+async def _refreshed(api: Api, node: Node, limit: float) -> bool:
+    """Wait for a newer reading of the node, so many seconds at most."""
+    deadline = monotonic() + limit
+    while (left := deadline - monotonic()) > 0:
+        await api.feed.news(left)
+        row = api.feed.row(node.identifier)
+        if row is not None and row.fetched_at != node.fetched_at:
+            return True
+        if api.feed.ended.is_set():
+            return False
+    return False
+
+
+@router.get("/nodes/{identifier}/timeline", response_model=Timeline, responses=NOT_MODIFIED)
+async def show_timeline(
+    request: Request, api: UsedApi, _: Reader, identifier: Identifier, since: Since = None, until: Until = None
+) -> Response:
+    """A node's health in five-minute slots of UTC days: the last seven days by default, 90 at most."""
+    first, last = days_between(since, until, default=7, most=_TIMELINE_DAYS)
+    name = identifier_of(identifier)
+    async with api.reads.connection() as connection:
+        node_id = await node_id_of(connection, name)
+        rows = await store.timeline(connection, node_id, first, last)
+        as_of = await connection.fetchval("SELECT now()")
+    answer = Timeline(
+        as_of=as_of,
+        identifier=name,
+        slot_seconds=SLOT_SECONDS,
+        since=first,
+        until=last,
+        days=[views.timeline_day(row) for row in rows],
+    )
+    return json_answer(request, answer, fresh_for=timedelta(seconds=SLOT_SECONDS), private=api.private)
+
+
+async def node_id_of(connection: Connection, identifier: str) -> UUID:
+    """The node's id. Raises ProblemError (404)."""
+    node_id = await store.find(connection, identifier)
+    if node_id is None:
+        raise not_found(f"The node {identifier!r}")
+    return node_id

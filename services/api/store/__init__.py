@@ -1,0 +1,1 @@
+"""The API's statements, by what they read or write."""
