@@ -14,6 +14,9 @@ LEFT JOIN earnings_source_order AS preference ON preference.source = ledger.sour
 WHERE ledger.kind = 'epoch' AND ledger.final
 ORDER BY ledger.node_id, ledger.period, coalesce(preference.earnings_order, 100), ledger.source;
 
+-- The few rows that are estimates are found without reading all that are final.
+CREATE INDEX IF NOT EXISTS idx_earnings_ledger_estimate ON earnings_ledger (period) WHERE kind = 'epoch' AND NOT final;
+
 -- Who may ask the API. A key's secret is 32 random bytes: its SHA-256 cannot be turned back, and needs no salt.
 CREATE TABLE IF NOT EXISTS api_keys (
     id uuid PRIMARY KEY DEFAULT uuid_generate_v4(),

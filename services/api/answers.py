@@ -5,13 +5,21 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
 from hashlib import blake2b
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from services.kernel.columns import Column, CsvWriter
+
+
+class Ageless(NamedTuple):
+    """An answer without what changes as time passes, and the hash of it."""
+
+    json: bytes
+    digest: str
+
 
 _AGING = re.compile(rb'"(?:age_seconds|data_age_seconds|as_of)":[^,}]+')
 _VARY = "Accept, Authorization"
@@ -26,15 +34,25 @@ def json_answer(request: Request, answer: BaseModel, *, fresh_for: timedelta, pr
     fetched, and for 10 s at most without asking.
     """
     body = answer.__pydantic_serializer__.to_json(answer)
-    tag = f'W/"{blake2b(_AGING.sub(b"", body), digest_size=12).hexdigest()}"'
+    return tagged_answer(request, body, digest(_AGING.sub(b"", body)), fresh_for=fresh_for, private=private)
+
+
+def digest(content: bytes) -> str:
+    """What tells a content from others."""
+    return blake2b(content, digest_size=12).hexdigest()
+
+
+def tagged_answer(request: Request, body: bytes, tag: str, *, fresh_for: timedelta, private: bool) -> Response:
+    """The JSON under this tag, or 304 where the client has it."""
+    etag = f'W/"{tag}"'
     fresh = max(0, int(fresh_for.total_seconds()))
     headers = {
-        "ETag": tag,
+        "ETag": etag,
         "Cache-Control": f"{'private' if private else 'public'}, max-age={min(fresh, _FRESH_SECONDS)}, "
         f"stale-while-revalidate={fresh}",
         "Vary": _VARY,
     }
-    if _has(request.headers.get("if-none-match"), tag):
+    if _has(request.headers.get("if-none-match"), etag):
         return Response(None, 304, headers)
     return Response(body, 200, headers, "application/json")
 

@@ -19,11 +19,13 @@ from services.api.feed import Feed
 from services.api.middleware import Measured, PathParts, ResponseHeaders
 from services.api.problems import add_handlers
 from services.api.refreshing import Asking, Refresher
+from services.api.remembering import Shared, Versioned
 from services.api.routes import PROBLEMS, earnings, fleet, keys, live, nodes, users
 from services.api.schemas import Scope
 from services.api.static import PAGE, PageFiles
 from services.api.store import access as access_store
 from services.api.store import changes as changes_store
+from services.api.store import earnings as earnings_store
 from services.api.store import fleet as fleet_store
 from services.api.subscribers import Subscribers
 from services.kernel.database import Database
@@ -31,6 +33,9 @@ from services.kernel.settings import ApiSettings, DatabaseSettings, KafkaSetting
 
 _STATEMENT_SECONDS: Final = 10
 _SMALLEST_TO_COMPRESS: Final = 4096
+_REMEMBERED_SECONDS: Final = 60.0
+_SHARED_SECONDS: Final = 1.0
+_TIME_ZONES_SECONDS: Final = 3600.0
 
 
 def create_app(
@@ -62,6 +67,9 @@ def create_app(
         feed=feed,
         refresher=Refresher(asking, partial(_due, reads), registry),
         subscribers=Subscribers(settings.subscribers, registry),
+        details=Versioned(_REMEMBERED_SECONDS),
+        summary=Shared(partial(fleet.read_summary, reads, settings.ttl), _SHARED_SECONDS),
+        time_zones=Shared(partial(_time_zones, reads), _TIME_ZONES_SECONDS),
     )
 
     @asynccontextmanager
@@ -138,6 +146,11 @@ async def _find_key(reads: Database, key_id: UUID) -> StoredKey | None:
     if row is None:
         return None
     return StoredKey(row["secret_sha256"], frozenset(map(Scope, row["scopes"])), row["user_id"])
+
+
+async def _time_zones(reads: Database) -> frozenset[str]:
+    async with reads.connection() as connection:
+        return await earnings_store.time_zones(connection)
 
 
 async def _due(reads: Database, source: str) -> bool:

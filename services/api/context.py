@@ -13,12 +13,14 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 
-from services.api.access import Access, Principal, forbidden
+from services.api.access import Access, Principal, forbidden, unauthorized
+from services.api.answers import Ageless
 from services.api.feed import Feed
 from services.api.middleware import ADDED_HEADERS
 from services.api.problems import ProblemError
 from services.api.refreshing import Refresher
-from services.api.schemas import Scope
+from services.api.remembering import Shared, Versioned
+from services.api.schemas import Scope, Summary
 from services.api.subscribers import Subscribers
 from services.kernel.database import Database
 from services.kernel.settings import ApiSettings
@@ -65,6 +67,10 @@ class Api:
     feed: Feed
     refresher: Refresher
     subscribers: Subscribers
+    details: Versioned[Ageless]
+    """Answers about nodes."""
+    summary: Shared[Summary]
+    time_zones: Shared[frozenset[str]]
 
     @property
     def ttl(self) -> timedelta:
@@ -95,6 +101,8 @@ def _caller(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
         headers = await api.rate.count(principal.name)
         request.scope[ADDED_HEADERS] = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         if not principal.may(scope):
+            if "authorization" not in request.headers:
+                raise unauthorized(f"This needs a key with the scope {scope.value}: `Authorization: Bearer KEY`.")
             raise forbidden(scope)
         return principal
 

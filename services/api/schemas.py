@@ -80,6 +80,14 @@ class Node(Model):
     """Older than the time to live: a refresh has been asked for."""
 
 
+class NodeMoment(Model):
+    """What of a node's answer changes as time passes."""
+
+    age_seconds: int | None
+    stale: bool
+    as_of: Time
+
+
 class NodePage(Answer):
     """A page of nodes."""
 

@@ -12,6 +12,7 @@ from services.cli import (
     embedded,
     explain,
     export,
+    keys,
     prune,
     publish,
     reconcile,
@@ -46,6 +47,7 @@ backfill.register(app)
 explain.register(app)
 export.register(app)
 prune.register(app)
+app.add_typer(keys.keys_app)
 app.add_typer(embedded.embedded_app)
 simulator.register(app)
 

@@ -76,6 +76,8 @@ async def _run(console: Console, directory: Path, *, once: bool, live: bool, see
         _observer() as (connection, reader),
     ):
         view = _View(console, running, connection, reader)
+        await _page_answers(running)
+        say(f"the page: {running.api_url}")
         if running.simulator_url is None:
             await view.show()
             return
@@ -89,6 +91,17 @@ async def _run(console: Console, directory: Path, *, once: bool, live: bool, see
                 await _prove(view, client, state)
             else:
                 await view.show()
+
+
+async def _page_answers(running: "Stack") -> None:
+    """Wait until the API is ready, or a process ended by itself (UnavailableError)."""
+    async with httpx.AsyncClient(base_url=running.api_url or "", timeout=5) as client:
+        while True:
+            running.check()
+            with contextlib.suppress(httpx.HTTPError):
+                if (await client.get("/readyz")).is_success:
+                    return
+            await asyncio.sleep(0.1)
 
 
 def _cancel_on_signals() -> None:
@@ -174,7 +187,9 @@ class _View:
             frame = Table.grid()
             frame.add_row(self._rates(topics))
             frame.add_row(screen(tables, topics, datetime.now(UTC)))
-            frame.add_row(f"logs: {self.running.directory / 'logs'}   Ctrl-C stops everything")
+            frame.add_row(
+                f"page: {self.running.api_url}   logs: {self.running.directory / 'logs'}   Ctrl-C stops everything"
+            )
             live.update(frame, refresh=True)
         return tables, topics
 

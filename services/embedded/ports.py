@@ -26,6 +26,13 @@ def is_free(port: int) -> bool:
         return True
 
 
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    while not is_free(port := random.SystemRandom().choice(PORTS)):
+        pass
+    return port
+
+
 def remembered_ports(path: Path, names: Sequence[str]) -> dict[str, int]:
     """A free port for each name: the one kept in the file `path` while it is free, else another, which is then kept."""
     try:
@@ -36,7 +43,7 @@ def remembered_ports(path: Path, names: Sequence[str]) -> dict[str, int]:
     for name in names:
         port = kept.get(name)
         while port is None or port in ports.values() or not is_free(port):
-            port = random.SystemRandom().choice(PORTS)
+            port = free_port()
         ports[name] = port
     if ports != kept:
         write_private(path, json.dumps(ports))

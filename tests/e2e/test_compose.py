@@ -1,6 +1,8 @@
 """docker-compose.yml for real: built and started as a newcomer does, with the simulator and three cache workers."""
 
+import json
 import sys
+import urllib.request
 import uuid
 from collections.abc import Iterator
 
@@ -12,7 +14,7 @@ from tests.e2e.engine import Compose, docker, run, wait_for
 # The first test's time includes building the images and starting all of it.
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(480)]
 
-OURS = ("migrate", "topics", "ingest", "cache", "earnings", "simulator")
+OURS = ("migrate", "topics", "ingest", "cache", "earnings", "api", "simulator")
 IMAGE = "minegnk:e2e"
 
 
@@ -25,6 +27,7 @@ def compose(request: pytest.FixtureRequest) -> Iterator[Compose]:
             "MINEGNK_IMAGE": IMAGE,
             "MINEGNK_SOURCES": "./sources.simulated.toml",
             "MINEGNK_SIMULATOR_EPOCH_SECONDS": "15",
+            "MINEGNK_API_PORT": "0",  # a free one
         }
         compose = Compose(engine, project, "simulated", environment)
         try:
@@ -51,6 +54,15 @@ def test_rows_appear_in_node_stats_cache_and_earnings_history(compose: Compose) 
         return [int(cached), int(history)]
 
     wait_for("rows in both tables", lambda: min(counts()) > 100 and counts())
+
+
+def test_the_page_and_the_api_answer_on_this_machine(compose: Compose) -> None:
+    address = compose("port", "api", "8080").strip()
+    with urllib.request.urlopen(f"http://{address}/api/v1/nodes?limit=5", timeout=10) as answer:
+        page = json.load(answer)
+    assert (page["total"] > 100, len(page["items"])) == (True, 5)
+    with urllib.request.urlopen(f"http://{address}/", timeout=10) as answer:
+        assert b"<title>" in answer.read()
 
 
 def test_three_cache_workers_share_the_partitions(compose: Compose) -> None:
@@ -87,7 +99,8 @@ def test_a_container_has_no_root_and_nothing_to_write_to(compose: Compose, servi
         assert host["ReadonlyRootfs"]
         assert host["CapDrop"] == ["ALL"]
         assert host["SecurityOpt"] == ["no-new-privileges:true"]
-        assert not host["PortBindings"]
+        published = [each for bindings in (host["PortBindings"] or {}).values() for each in bindings]
+        assert {each["HostIp"] for each in published} == ({"127.0.0.1"} if service == "api" else set())
 
 
 def _even_shares(compose: Compose) -> dict[str, int]:

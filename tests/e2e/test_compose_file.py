@@ -20,8 +20,10 @@ def test_containers_and_the_embedded_runtime_use_the_same_kafka(services: dict[s
     assert services["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
 
 
-def test_nothing_has_a_fixed_name_or_a_port_of_the_host(services: dict[str, Any]) -> None:
-    assert [name for name, service in services.items() if {"container_name", "ports"} & service.keys()] == []
+def test_nothing_has_a_fixed_name_and_only_the_page_a_port_of_the_host_on_loopback(services: dict[str, Any]) -> None:
+    assert [name for name, service in services.items() if "container_name" in service] == []
+    ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert ports == {"api": ["${MINEGNK_API_BIND:-127.0.0.1}:${MINEGNK_API_PORT:-8080}:8080"]}
 
 
 def test_the_example_documents_every_variable_of_the_compose_file() -> None:

@@ -323,6 +323,9 @@ OWN_CONSTRAINTS = {
 
 OWN_INDEXES = {
     "idx_earnings_ledger_epoch": "public.earnings_ledger USING btree (period, node_id) WHERE (kind = 'epoch'::text)",
+    "idx_earnings_ledger_estimate": (
+        "public.earnings_ledger USING btree (period) WHERE ((kind = 'epoch'::text) AND (NOT final))"
+    ),
     "idx_earnings_day_total_date": "public.earnings_day_total USING btree (date)",
     "idx_node_uptime_date": "public.node_uptime USING btree (date)",
     "idx_user_nodes_node_id": "public.user_nodes USING btree (node_id)",

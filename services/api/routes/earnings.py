@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
 from services.api import paging, views
 from services.api.access import Principal, forbidden
 from services.api.answers import csv_answer, json_answer, wants_csv
-from services.api.context import Reader, UsedApi
+from services.api.context import Api, Reader, UsedApi
 from services.api.parameters import TEXT, Csv, Cursor, Identifier, Since, Until, days_between
 from services.api.problems import invalid
 from services.api.routes import NOT_MODIFIED, csv_too
@@ -108,7 +109,7 @@ async def node_earnings(
     async with api.reads.connection() as connection:
         node_id = await node_id_of(connection, name)
         if time_zone != "UTC":
-            await _check_time_zone(connection, node_id, time_zone, group)
+            await _check_time_zone(api, connection, node_id, time_zone, group)
         if wants_csv(request, csv):
             columns, lines = await _file(connection, name, node_id, group, dates, time_zone)
             return csv_answer(f"earnings-{name}", columns, _once(lines))
@@ -145,8 +146,8 @@ async def node_earnings(
     return json_answer(request, answer, fresh_for=_FRESH, private=api.private)
 
 
-async def _check_time_zone(connection: Connection, node_id: Any, time_zone: str, group: str) -> None:
-    if time_zone not in await store.time_zones(connection):
+async def _check_time_zone(api: Api, connection: Connection, node_id: UUID, time_zone: str, group: str) -> None:
+    if time_zone not in await api.time_zones.get():
         raise invalid("tz", f"There is no time zone {time_zone!r}: give a name like Europe/Berlin.")
     basis = await store.basis(connection, node_id)
     if group != "epoch" and basis not in (None, "epoch"):

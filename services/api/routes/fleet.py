@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from services.api import views
 from services.api.answers import json_answer
 from services.api.changes import source_state
-from services.api.context import Api, Reader, UsedApi
+from services.api.context import Reader, UsedApi
 from services.api.routes import NOT_MODIFIED
 from services.api.schemas import (
     Count,
@@ -24,7 +24,7 @@ from services.api.schemas import (
 )
 from services.api.store import earnings as earnings_store
 from services.api.store import fleet as store
-from services.kernel.database import Connection
+from services.kernel.database import Connection, Database
 
 _FRESH: Final = timedelta(seconds=30)
 
@@ -34,21 +34,25 @@ router = APIRouter(tags=["fleet"])
 @router.get("/summary", response_model=Summary, responses=NOT_MODIFIED)
 async def summary(request: Request, api: UsedApi, _: Reader) -> Response:
     """All nodes together: how they are, what they earned, which epochs settled last, how the sources do."""
-    async with api.reads.connection() as connection:
-        answer = await _summary(connection, api)
-    return json_answer(request, answer, fresh_for=_FRESH, private=api.private)
+    return json_answer(request, await api.summary.get(), fresh_for=_FRESH, private=api.private)
 
 
-async def _summary(connection: Connection, api: Api) -> Summary:
-    counts = await store.node_counts(connection, api.ttl)
+async def read_summary(reads: Database, ttl: timedelta) -> Summary:
+    """Read it, from one snapshot of the tables."""
+    async with reads.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        return await _summary(connection, ttl)
+
+
+async def _summary(connection: Connection, ttl: timedelta) -> Summary:
+    counts = await store.node_counts(connection, ttl)
     groups: dict[str, list[Count]] = {"gpu_type": [], "region": [], "model": []}
     for row in await store.group_counts(connection):
         groups[row["dimension"]].append(Count(key=row["key"], nodes=row["nodes"]))
-    sources = [_source(row, api.ttl) for row in await store.sources(connection)]
+    sources = [_source(row, ttl) for row in await store.sources(connection)]
     estimate = await store.estimate(connection)
     return Summary(
         as_of=counts["as_of"],
-        ttl_seconds=int(api.ttl.total_seconds()),
+        ttl_seconds=int(ttl.total_seconds()),
         nodes=NodeCounts(**{name: counts[name] for name in NodeCounts.model_fields}),
         gpu_types=groups["gpu_type"],
         regions=groups["region"],

@@ -6,17 +6,18 @@ from time import monotonic
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
+from asyncpg import Record
 from fastapi import APIRouter, Query, Request, Response
 
 from services.api import paging, views
 from services.api.access import forbidden
-from services.api.answers import csv_answer, json_answer, wants_csv
+from services.api.answers import Ageless, csv_answer, digest, json_answer, tagged_answer, wants_csv
 from services.api.context import Api, Reader, UsedApi
 from services.api.middleware import SLASH
 from services.api.parameters import Csv, Cursor, Identifier, Since, Until, Wait, Words, days_between, seconds
 from services.api.problems import not_found
 from services.api.routes import NOT_MODIFIED, csv_too
-from services.api.schemas import Node, NodeDetail, NodePage, Scope, Timeline
+from services.api.schemas import Node, NodeDetail, NodeMoment, NodePage, Scope, Timeline
 from services.api.store import earnings as earnings_store
 from services.api.store import nodes as store
 from services.kernel.columns import Column, Kind
@@ -158,26 +159,59 @@ async def show_node(request: Request, api: UsedApi, _: Reader, identifier: Ident
     A stale reading is answered at once, and its source asked for a new one; with `wait` the answer waits for that.
     """
     name = identifier_of(identifier)
-    answer = await _detail(api, name)
-    _refresh(api, [answer])
-    if answer.stale and wait is not None and await _refreshed(api, answer, seconds(wait)):
-        answer = await _detail(api, name)
-    age = timedelta(seconds=answer.age_seconds or 0)
-    return json_answer(request, answer, fresh_for=timedelta() if answer.stale else api.ttl - age, private=api.private)
+    row, detail = await _detail(api, name)
+    if _stale(row, api.ttl):
+        if row["source"] is not None:
+            api.refresher.want((row["source"],))
+        if wait is not None and await _refreshed(api, name, row["fetched_at"], seconds(wait)):
+            row, detail = await _detail(api, name)
+    return _aged(request, api, row, detail)
 
 
-async def _detail(api: Api, identifier: str) -> NodeDetail:
+async def _detail(api: Api, identifier: str) -> tuple[Record, Ageless]:
+    """The node's version and last reading, and its answer: made anew when its rows have changed, or after a minute."""
     async with api.reads.connection() as connection:
-        row = await store.node(connection, identifier)
+        row = await store.version(connection, identifier)
         if row is None:
             raise not_found(f"The node {identifier!r}")
-        return views.node_detail(
-            row,
+        version = row["version"], row["as_of"].astimezone(UTC).date()
+        known = api.details.get(identifier, version)
+        if known is not None:
+            return row, known
+        shown = await store.node(connection, identifier)
+        if shown is None:
+            raise not_found(f"The node {identifier!r}")
+        answer = views.node_detail(
+            shown,
             api.ttl,
-            windows=await earnings_store.windows(connection, row["id"], row["as_of"].astimezone(UTC).date()),
-            uptime=await store.uptime(connection, row["id"]),
-            estimates=await earnings_store.estimates(connection, row["id"]),
+            windows=await earnings_store.windows(connection, shown["id"], version[1]),
+            uptime=await store.uptime(connection, shown["id"]),
+            estimates=await earnings_store.estimates(connection, shown["id"]),
         )
+    body = answer.model_dump_json(exclude={"age_seconds", "stale", "as_of"}).encode()
+    detail = Ageless(body, digest(body))
+    if shown["fetched_at"] == row["fetched_at"]:  # else it was written in between
+        api.details.put(identifier, version, detail)
+    return row, detail
+
+
+def _aged(request: Request, api: Api, row: Record, detail: Ageless) -> Response:
+    """The node's answer as it is at this moment."""
+    stale, age = _stale(row, api.ttl), _age(row)
+    moment = NodeMoment(age_seconds=None if age is None else int(age.total_seconds()), stale=stale, as_of=row["as_of"])
+    body = moment.model_dump_json().encode()[:-1] + b"," + detail.json[1:]
+    fresh_for = timedelta() if stale or age is None else api.ttl - age
+    tag = f"{detail.digest}{'s' if stale else ''}"
+    return tagged_answer(request, body, tag, fresh_for=fresh_for, private=api.private)
+
+
+def _age(row: Record) -> timedelta | None:
+    return None if row["fetched_at"] is None else max(timedelta(), row["as_of"] - row["fetched_at"])
+
+
+def _stale(row: Record, ttl: timedelta) -> bool:
+    age = _age(row)
+    return age is None or age > ttl
 
 
 def _refresh(api: Api, nodes: Iterable[Node]) -> None:
@@ -185,13 +219,13 @@ def _refresh(api: Api, nodes: Iterable[Node]) -> None:
     api.refresher.want({node.source for node in nodes if node.stale and node.source is not None})
 
 
-async def _refreshed(api: Api, node: Node, limit: float) -> bool:
+async def _refreshed(api: Api, identifier: str, fetched_at: datetime | None, limit: float) -> bool:
     """Wait for a newer reading of the node, so many seconds at most."""
     deadline = monotonic() + limit
     while (left := deadline - monotonic()) > 0:
         await api.feed.news(left)
-        row = api.feed.row(node.identifier)
-        if row is not None and row.fetched_at != node.fetched_at:
+        row = api.feed.row(identifier)
+        if row is not None and row.fetched_at != fetched_at:
             return True
         if api.feed.ended.is_set():
             return False

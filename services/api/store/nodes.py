@@ -98,10 +98,17 @@ _NEWEST_DATE: Final = """
 COUNT: Final = f"SELECT count(*) {_WANTED}"
 
 NODE: Final = f"""
-SELECT id, created_at, {_SHOWN}, {_NEWEST_DATE.format(node="id")}
-FROM nodes LEFT JOIN node_stats_cache AS stats ON stats.node_id = id
+SELECT id, created_at, {_SHOWN}, {_NEWEST_DATE.format(node="nodes.id")}
+FROM nodes LEFT JOIN node_stats_cache AS stats ON stats.node_id = nodes.id
 WHERE identifier = $1
 """  # noqa: S608 - put together from constants
+
+# Which version of its rows a node has: whatever is written to them gives it another one.
+VERSION: Final = """
+SELECT nodes.xmin::text || '/' || coalesce(stats.xmin::text, '') AS version, fetched_at, source, now() AS as_of
+FROM nodes LEFT JOIN node_stats_cache AS stats ON stats.node_id = nodes.id
+WHERE identifier = $1
+"""
 
 FIND: Final = "SELECT id FROM nodes WHERE identifier = $1"
 ALL_SOURCES: Final = "SELECT DISTINCT source FROM node_stats_cache WHERE source IS NOT NULL"
@@ -191,6 +198,11 @@ async def every(
 async def node(connection: Connection, identifier: str) -> Record | None:
     """The node's row, with its id and when it was first seen."""
     return await connection.fetchrow(NODE, identifier)
+
+
+async def version(connection: Connection, identifier: str) -> Record | None:
+    """Which version of its rows the node has, and when it was last read."""
+    return await connection.fetchrow(VERSION, identifier)
 
 
 async def find(connection: Connection, identifier: str) -> UUID | None:
