@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -60,8 +60,21 @@ class Database(Service):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A connection inside a transaction that commits at the end of the block."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        async with self.connection() as connection:
+            transaction = connection.transaction()
+            try:
+                await transaction.start()
+                yield connection
+                await transaction.commit()
+            except TimeoutError:
+                # PostgreSQL's own limit is a shorter one: nobody is there, and a rollback would wait for him as long.
+                connection.terminate()
+                raise
+            except BaseException:
+                # Where it never began, has ended, or lost its connection, there is nothing to roll back.
+                with suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError):
+                    await transaction.rollback()
+                raise
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
