@@ -50,11 +50,23 @@ class _Stepped:
 
         return asking
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        async with self._connection.transaction():
-            yield
-            await self._ask(self._connection)
+    def transaction(self) -> "_SteppedTransaction":
+        return _SteppedTransaction(self._connection, self._ask)
+
+
+class _SteppedTransaction:
+    """asyncpg's, as far as Database uses it."""
+
+    def __init__(self, connection: Connection, ask: Callable[[Connection], Awaitable[None]]) -> None:
+        self._connection = connection
+        self._ask = ask
+        self._transaction = connection.transaction()
+        self.start = self._transaction.start
+        self.rollback = self._transaction.rollback
+
+    async def commit(self) -> None:
+        await self._ask(self._connection)
+        await self._transaction.commit()
 
 
 @dataclass(eq=False)
