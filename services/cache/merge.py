@@ -3,9 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import TypeAlias
 
 from services.cache.uptime import Slots, slot_of
 from services.kernel.events import OPERATOR_SOURCE, IdentifierType, NodeReading
+
+Identity: TypeAlias = tuple[str, str, datetime]
+"""What identifies a reading: identifier, source, observed_at."""
 
 FACT_FIELDS = ("tokens_per_sec", "display_name", "gpu_type", "region")
 
@@ -32,6 +36,7 @@ class Reduced:
     stats: dict[tuple[str, str], NodeReading] = field(default_factory=dict)  # by (identifier, source)
     facts: dict[tuple[str, str], Fact] = field(default_factory=dict)  # by (identifier, field)
     slots: dict[tuple[str, date], Slots] = field(default_factory=dict)  # by (identifier, UTC date)
+    identities: set[Identity] = field(default_factory=set)  # of all readings
 
 
 def reduce_readings(readings: Iterable[NodeReading]) -> Reduced:
@@ -45,6 +50,7 @@ def reduce_readings(readings: Iterable[NodeReading]) -> Reduced:
     for reading in readings:
         identifier = reading.identifier
         reduced.types.setdefault(identifier, reading.identifier_type)
+        reduced.identities.add((identifier, reading.source, reading.observed_at))
         if reading.status is not None:
             key = (identifier, reading.source)
             held = stats.get(key)

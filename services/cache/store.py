@@ -11,7 +11,7 @@ from uuid import UUID
 
 from asyncpg import BitString, Record
 
-from services.cache.merge import Reduced, reduce_readings
+from services.cache.merge import Identity, Reduced, reduce_readings
 from services.cache.uptime import slot_bit, slot_bytes, slot_of
 from services.kernel.database import Connection, Database
 from services.kernel.events import NodeReading, SourceStatus
@@ -20,59 +20,77 @@ from services.kernel.nodes import node_ids
 
 # Last writer wins by rank = fetched_at + preference(source), ties by the greater source name. A row that earnings made
 # (fetched_at NULL) ranks lowest. The first WHERE spares old readings a lock; the second decides under the lock.
+# Returned are the readings that became rows (changed), and those that were rows when the statement began.
 MERGE_STATS: Final = """
-WITH incoming AS (
+WITH reading AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::integer[], $6::text[], $7::numeric[])
+        AS reading (node_id, source, fetched_at, status, jobs_day, active_model, voting_weight)
+), incoming AS (
     SELECT DISTINCT ON (node_id) node_id, source, fetched_at, status, jobs_day, active_model, voting_weight, rank
     FROM (
         SELECT reading.*, fetched_at + make_interval(secs => coalesce(preference_seconds, 0)) AS rank
-        FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::integer[], $6::text[], $7::numeric[])
-            AS reading (node_id, source, fetched_at, status, jobs_day, active_model, voting_weight)
+        FROM reading
         LEFT JOIN tracker_sources ON name = source
     ) AS ranked
     ORDER BY node_id, rank DESC, source COLLATE "C" DESC
+), merged AS (
+    INSERT INTO node_stats_cache AS held
+        (node_id, source, fetched_at, status, jobs_day, active_model, voting_weight)
+    SELECT node_id, incoming.source, incoming.fetched_at, incoming.status, incoming.jobs_day, incoming.active_model,
+        incoming.voting_weight
+    FROM incoming
+    LEFT JOIN node_stats_cache AS cached USING (node_id)
+    LEFT JOIN tracker_sources ON name = cached.source
+    WHERE cached.fetched_at IS NULL
+        OR (rank, incoming.source COLLATE "C")
+            > (cached.fetched_at + make_interval(secs => coalesce(preference_seconds, 0)), coalesce(cached.source, ''))
+    ORDER BY node_id
+    ON CONFLICT (node_id) DO UPDATE SET
+        source = EXCLUDED.source, fetched_at = EXCLUDED.fetched_at, status = EXCLUDED.status,
+        jobs_day = EXCLUDED.jobs_day, active_model = EXCLUDED.active_model, voting_weight = EXCLUDED.voting_weight
+    WHERE held.fetched_at IS NULL
+        OR (
+            EXCLUDED.fetched_at + make_interval(secs => coalesce(
+                (SELECT preference_seconds FROM tracker_sources WHERE name = EXCLUDED.source), 0)),
+            EXCLUDED.source COLLATE "C"
+        ) > (
+            held.fetched_at + make_interval(secs => coalesce(
+                (SELECT preference_seconds FROM tracker_sources WHERE name = held.source), 0)),
+            coalesce(held.source, '')
+        )
+    RETURNING node_id, source, fetched_at
 )
-INSERT INTO node_stats_cache AS held
-    (node_id, source, fetched_at, status, jobs_day, active_model, voting_weight)
-SELECT node_id, incoming.source, incoming.fetched_at, incoming.status, incoming.jobs_day, incoming.active_model,
-    incoming.voting_weight
-FROM incoming
-LEFT JOIN node_stats_cache AS cached USING (node_id)
-LEFT JOIN tracker_sources ON name = cached.source
-WHERE cached.fetched_at IS NULL
-    OR (rank, incoming.source COLLATE "C")
-        > (cached.fetched_at + make_interval(secs => coalesce(preference_seconds, 0)), coalesce(cached.source, ''))
-ORDER BY node_id
-ON CONFLICT (node_id) DO UPDATE SET
-    source = EXCLUDED.source, fetched_at = EXCLUDED.fetched_at, status = EXCLUDED.status,
-    jobs_day = EXCLUDED.jobs_day, active_model = EXCLUDED.active_model, voting_weight = EXCLUDED.voting_weight
-WHERE held.fetched_at IS NULL
-    OR (
-        EXCLUDED.fetched_at + make_interval(secs => coalesce(
-            (SELECT preference_seconds FROM tracker_sources WHERE name = EXCLUDED.source), 0)),
-        EXCLUDED.source COLLATE "C"
-    ) > (
-        held.fetched_at + make_interval(secs => coalesce(
-            (SELECT preference_seconds FROM tracker_sources WHERE name = held.source), 0)),
-        coalesce(held.source, '')
-    )
+SELECT node_id, source, fetched_at, true AS changed FROM merged
+UNION ALL
+SELECT node_id, source, fetched_at, false FROM reading JOIN node_stats_cache USING (node_id, source, fetched_at)
 """
 
-# The facts that won are returned, also those whose value stayed and only their time advanced.
+# Returned are the facts that won (changed), also those whose value stayed and only their time advanced, and those that
+# were held already.
 MERGE_FACTS: Final = """
-INSERT INTO node_facts AS held (node_id, field, value, source, observed_at)
-SELECT node_id, field, fact.value, fact.source, fact.observed_at
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
-    AS fact (node_id, field, value, source, observed_at)
-LEFT JOIN node_facts AS known USING (node_id, field)
-WHERE known.node_id IS NULL
-    OR (fact.source = 'operator', fact.observed_at, fact.source COLLATE "C")
-        > (known.source = 'operator', known.observed_at, known.source)
-ORDER BY node_id, field
-ON CONFLICT (node_id, field) DO UPDATE SET
-    value = EXCLUDED.value, source = EXCLUDED.source, observed_at = EXCLUDED.observed_at
-WHERE (EXCLUDED.source = 'operator', EXCLUDED.observed_at, EXCLUDED.source COLLATE "C")
-    > (held.source = 'operator', held.observed_at, held.source)
-RETURNING node_id, field, value
+WITH fact AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+        AS fact (node_id, field, value, source, observed_at)
+), merged AS (
+    INSERT INTO node_facts AS held (node_id, field, value, source, observed_at)
+    SELECT node_id, field, fact.value, fact.source, fact.observed_at
+    FROM fact
+    LEFT JOIN node_facts AS known USING (node_id, field)
+    WHERE known.node_id IS NULL
+        OR (fact.source = 'operator', fact.observed_at, fact.source COLLATE "C")
+            > (known.source = 'operator', known.observed_at, known.source)
+    ORDER BY node_id, field
+    ON CONFLICT (node_id, field) DO UPDATE SET
+        value = EXCLUDED.value, source = EXCLUDED.source, observed_at = EXCLUDED.observed_at
+    WHERE (EXCLUDED.source = 'operator', EXCLUDED.observed_at, EXCLUDED.source COLLATE "C")
+        > (held.source = 'operator', held.observed_at, held.source)
+    RETURNING node_id, field, value, source, observed_at
+)
+SELECT node_id, field, value, source, observed_at, true AS changed FROM merged
+UNION ALL
+SELECT node_id, field, fact.value, source, observed_at, false
+FROM fact JOIN node_facts USING (node_id, field, source, observed_at)
 """
 
 # Only the fields this transaction won, whose fact rows it holds: another one's fields are left as they are.
@@ -124,22 +142,31 @@ ON CONFLICT (node_id, date) DO UPDATE SET
     healthy = held.healthy | EXCLUDED.healthy, seen = held.seen | EXCLUDED.seen
 """
 
+# Returned is how many statuses became rows (changed), and how many already were.
 MERGE_SOURCES: Final = """
-INSERT INTO tracker_sources AS held
-    (name, kind, preference_seconds, earnings_order, probes_health, poll_interval_seconds, reported_at,
-     last_attempt_at, last_success_at, last_error_at, last_error, data_at, epoch, height)
-SELECT *
-FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::boolean[], $6::integer[], $7::timestamptz[],
-    $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::integer[],
-    $14::bigint[]) AS status (name)
-ORDER BY name COLLATE "C"
-ON CONFLICT (name) DO UPDATE SET
-    kind = EXCLUDED.kind, preference_seconds = EXCLUDED.preference_seconds, earnings_order = EXCLUDED.earnings_order,
-    probes_health = EXCLUDED.probes_health, poll_interval_seconds = EXCLUDED.poll_interval_seconds,
-    reported_at = EXCLUDED.reported_at, last_attempt_at = EXCLUDED.last_attempt_at,
-    last_success_at = EXCLUDED.last_success_at, last_error_at = EXCLUDED.last_error_at,
-    last_error = EXCLUDED.last_error, data_at = EXCLUDED.data_at, epoch = EXCLUDED.epoch, height = EXCLUDED.height
-WHERE held.reported_at IS NULL OR EXCLUDED.reported_at > held.reported_at
+WITH status AS (
+    SELECT *
+    FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::boolean[], $6::integer[], $7::timestamptz[],
+        $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::integer[],
+        $14::bigint[])
+        AS status (name, kind, preference_seconds, earnings_order, probes_health, poll_interval_seconds, reported_at)
+), merged AS (
+    INSERT INTO tracker_sources AS held
+        (name, kind, preference_seconds, earnings_order, probes_health, poll_interval_seconds, reported_at,
+         last_attempt_at, last_success_at, last_error_at, last_error, data_at, epoch, height)
+    SELECT * FROM status ORDER BY name COLLATE "C"
+    ON CONFLICT (name) DO UPDATE SET
+        kind = EXCLUDED.kind, preference_seconds = EXCLUDED.preference_seconds,
+        earnings_order = EXCLUDED.earnings_order, probes_health = EXCLUDED.probes_health,
+        poll_interval_seconds = EXCLUDED.poll_interval_seconds, reported_at = EXCLUDED.reported_at,
+        last_attempt_at = EXCLUDED.last_attempt_at, last_success_at = EXCLUDED.last_success_at,
+        last_error_at = EXCLUDED.last_error_at, last_error = EXCLUDED.last_error, data_at = EXCLUDED.data_at,
+        epoch = EXCLUDED.epoch, height = EXCLUDED.height
+    WHERE held.reported_at IS NULL OR EXCLUDED.reported_at > held.reported_at
+    RETURNING name
+)
+SELECT (SELECT count(*) FROM merged) AS changed,
+    (SELECT count(*) FROM status JOIN tracker_sources USING (name, reported_at)) AS held
 """
 
 MERGE_SOURCE_UPTIME: Final = """
@@ -170,25 +197,39 @@ FROM locked JOIN fresh USING (node_id) WHERE cached.node_id = locked.node_id
 
 
 async def apply_readings(database: Database, readings: Sequence[NodeReading]) -> Applied:
-    """Merge a batch of readings in one transaction."""
+    """Merge a batch of readings in one transaction.
+
+    A reading changed a row if it became the node's row in node_stats_cache, or won one of its facts. Slots of uptime
+    are a union, in which nothing is older or outranked: they are not looked at.
+    """
     reduced = reduce_readings(readings)
     async with database.transaction() as connection:
         ids = await node_ids(connection, reduced.types)
+        names = {node: identifier for identifier, node in ids.items()}
         await _merge_uptime(connection, ids, reduced)
-        measured = await _merge_facts(connection, ids, reduced)
-        if measured:
-            stats = {ids[identifier] for identifier, _ in reduced.stats}
-            await connection.execute(LOCK_STATS, list(stats.union(row["node_id"] for row in measured)))
+        facts = await _merge_facts(connection, ids, reduced)
+        won = [row for row in facts if row["changed"]]
+        if described := [row for row in won if row["field"] != "tokens_per_sec"]:
+            await connection.execute(PROJECT_NODE_FACTS, *_columns(described, "node_id", "field", "value"))
+        if measured := [row for row in won if row["field"] == "tokens_per_sec"]:
+            nodes = {ids[identifier] for identifier, _ in reduced.stats}
+            await connection.execute(LOCK_STATS, list(nodes.union(row["node_id"] for row in measured)))
             await connection.execute(PROJECT_TOKENS, *_columns(measured, "node_id", "value"))
-        changed = await _merge_stats(connection, ids, reduced)
-    return Applied(changed, len(readings) - changed)
+        stats = await _merge_stats(connection, ids, reduced)
+    told: dict[bool, set[Identity]] = {True: set(), False: set()}
+    for rows, time in ((stats, "fetched_at"), (facts, "observed_at")):
+        for row in rows:
+            told[row["changed"]].add((names[row["node_id"]], row["source"], row[time]))
+    changed, held = told[True], told[False] - told[True]
+    return Applied.counted(len(readings), distinct=len(reduced.identities), changed=len(changed), held=len(held))
 
 
-async def _merge_stats(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> int:
+async def _merge_stats(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> list[Record]:
+    """Merge the rows of nodes; returns the readings that became one or were one already."""
     if not reduced.stats:
-        return 0
+        return []
     newest = list(reduced.stats.values())
-    status = await connection.execute(
+    return await connection.fetch(
         MERGE_STATS,
         [ids[reading.identifier] for reading in newest],
         [reading.source for reading in newest],
@@ -198,14 +239,13 @@ async def _merge_stats(connection: Connection, ids: Mapping[str, UUID], reduced:
         [reading.active_model for reading in newest],
         [reading.voting_weight for reading in newest],
     )
-    return int(status.rsplit(" ", 1)[1])
 
 
 async def _merge_facts(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> list[Record]:
-    """Merge the facts and bring nodes up to date; returns the facts that won and belong into node_stats_cache."""
+    """Merge the facts; returns those that won or were held already."""
     if not reduced.facts:
         return []
-    won = await connection.fetch(
+    return await connection.fetch(
         MERGE_FACTS,
         [ids[identifier] for identifier, _ in reduced.facts],
         [name for _, name in reduced.facts],
@@ -213,10 +253,6 @@ async def _merge_facts(connection: Connection, ids: Mapping[str, UUID], reduced:
         [fact.source for fact in reduced.facts.values()],
         [fact.observed_at for fact in reduced.facts.values()],
     )
-    described = [row for row in won if row["field"] != "tokens_per_sec"]
-    if described:
-        await connection.execute(PROJECT_NODE_FACTS, *_columns(described, "node_id", "field", "value"))
-    return [row for row in won if row["field"] == "tokens_per_sec"]
 
 
 async def _merge_uptime(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> None:
@@ -232,7 +268,10 @@ async def _merge_uptime(connection: Connection, ids: Mapping[str, UUID], reduced
 
 
 async def apply_source_status(database: Database, statuses: Sequence[SourceStatus]) -> Applied:
-    """Merge what sources say of themselves: the newest status of each, and the slots in which they gave fresh data."""
+    """Merge what sources say of themselves: the newest status of each, and the slots in which they gave fresh data.
+
+    (source, reported_at) identifies a status. As with readings, slots are not looked at when it is counted.
+    """
     newest: dict[str, SourceStatus] = {}
     reachable: dict[tuple[str, date], int] = {}
     for status in statuses:
@@ -244,7 +283,7 @@ async def apply_source_status(database: Database, statuses: Sequence[SourceStatu
             reachable[status.source, day] = reachable.get((status.source, day), 0) | slot_bit(slot)
     rows = list(newest.values())
     async with database.transaction() as connection:
-        result = await connection.execute(
+        (merged,) = await connection.fetch(
             MERGE_SOURCES,
             *(
                 [getattr(status, column) for status in rows]
@@ -273,8 +312,8 @@ async def apply_source_status(database: Database, statuses: Sequence[SourceStatu
                 [day for _, day in reachable],
                 [BitString.frombytes(slot_bytes(bits)) for bits in reachable.values()],
             )
-    changed = int(result.rsplit(" ", 1)[1])
-    return Applied(changed, len(statuses) - changed)
+    distinct = len({(status.source, status.reported_at) for status in statuses})
+    return Applied.counted(len(statuses), distinct=distinct, changed=merged["changed"], held=merged["held"])
 
 
 async def refresh_uptime(database: Database) -> int | None:

@@ -176,7 +176,8 @@ def summary(tally: Tally, seconds: float, *, applied: bool) -> str:
     invalid = f"{tally.invalid.total():,} invalid" + (f" ({by_reason(tally.invalid)})" if tally.invalid else "")
     if applied:
         outcome = (
-            f"{tally.applied:,} applied, {tally.superseded:,} superseded, {invalid}, {len(tally.refused):,} refused"
+            f"{tally.applied:,} applied, {tally.stale:,} stale, {tally.duplicates:,} duplicate, "
+            f"{invalid}, {len(tally.refused):,} refused"
         )
     else:
         outcome = f"{tally.read - tally.invalid.total():,} valid, {invalid}; nothing was applied"

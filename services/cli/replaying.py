@@ -69,11 +69,12 @@ class Place(NamedTuple):
 
 @dataclass
 class Tally:
-    """What became of the records that were read. Each is applied, superseded, invalid or refused."""
+    """What became of the records that were read. Each is applied, stale, a duplicate, invalid or refused."""
 
     read: int = 0
     applied: int = 0
-    superseded: int = 0  # by a newer event; a repeated one too
+    stale: int = 0
+    duplicates: int = 0
     invalid: Counter[str] = field(default_factory=Counter)
     refused: list[str] = field(default_factory=list)
     deleted: int = 0  # not read: the topic deleted them before
@@ -137,7 +138,8 @@ class Replay:
         if (database := self._database) is not None:
             applied, refused = await apply_by_halves(events, lambda some: self._apply(database, some, show))
             self.tally.applied += applied.changed
-            self.tally.superseded += applied.superseded
+            self.tally.stale += applied.stale
+            self.tally.duplicates += applied.duplicate
             self.tally.refused += [
                 f"partition {portion.partition.partition}, offset {offsets[place]}: {readable(error)}"
                 for place, error in refused

@@ -55,16 +55,21 @@ class Reduced:
     winners: dict[LedgerKey, EarningsReport] = field(default_factory=dict)
     versions: dict[tuple[LedgerKey, Version], datetime] = field(default_factory=dict)  # → first observed
     settlements: dict[int, Settlement] = field(default_factory=dict)  # by epoch
+    distinct: set[tuple[LedgerKey, "Rank"]] = field(default_factory=set)  # whoever equals in both says the same
 
 
 def reduce_reports(reports: Iterable[EarningsReport]) -> Reduced:
     """The winning report of each ledger row, every distinct version, and the best settlement of each epoch."""
     reduced = Reduced()
+    best: dict[LedgerKey, Rank] = {}  # the winners' ranks
     for report in reports:
         reduced.types.setdefault(report.identifier, report.identifier_type)
         key = LedgerKey(report.identifier, report.source, report.kind, report.period_number)
-        held = reduced.winners.get(key)
-        if held is None or rank(report) > rank(held):
+        place = rank(report)
+        reduced.distinct.add((key, place))
+        held = best.get(key)
+        if held is None or place > held:
+            best[key] = place
             reduced.winners[key] = report
         if report.final or report.kind != "epoch":  # an estimate of the running epoch is no statement to be kept
             version = key, version_of(report)

@@ -10,6 +10,8 @@ from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
+from asyncpg import Record
+
 from services.earnings.ledger import LedgerKey, Reduced, Settlement, reduce_reports, version_of
 from services.earnings.projection import lock_nodes, project_touched
 from services.earnings.source_order import follow_order
@@ -45,28 +47,40 @@ SELECT DISTINCT node_id, period FROM earnings_ledger WHERE kind = 'epoch' AND pe
 """
 
 # The order of ledger.rank, told by every column, so that equal ranks are equal rows. The nodes are locked: what the
-# join sees is what is there.
+# join sees is what is there. Returned is how many reports became rows (changed), and how many already were.
 MERGE_LEDGER: Final = """
-INSERT INTO earnings_ledger AS held
-    (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method, observed_at)
-SELECT node_id, source, kind, period, new.amount_ngonka, new.work_ngonka, new.reward_ngonka, new.final, new.claimed,
-    new.method, new.observed_at
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::numeric[], $6::numeric[], $7::numeric[],
-    $8::boolean[], $9::boolean[], $10::text[], $11::timestamptz[])
-    AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method,
-        observed_at)
-LEFT JOIN earnings_ledger AS known USING (node_id, source, kind, period)
-WHERE known.node_id IS NULL
-    OR (new.final, new.observed_at, new.amount_ngonka, new.work_ngonka IS NOT NULL, coalesce(new.work_ngonka, 0),
-        new.reward_ngonka IS NOT NULL, coalesce(new.reward_ngonka, 0), new.claimed IS NOT NULL, new.claimed IS TRUE,
-        coalesce(new.method, '') COLLATE "C")
-    > (known.final, known.observed_at, known.amount_ngonka, known.work_ngonka IS NOT NULL,
-        coalesce(known.work_ngonka, 0), known.reward_ngonka IS NOT NULL, coalesce(known.reward_ngonka, 0),
-        known.claimed IS NOT NULL, known.claimed IS TRUE, coalesce(known.method, '') COLLATE "C")
-ORDER BY node_id, source, kind, period
-ON CONFLICT (node_id, source, kind, period) DO UPDATE SET
-    amount_ngonka = EXCLUDED.amount_ngonka, work_ngonka = EXCLUDED.work_ngonka, reward_ngonka = EXCLUDED.reward_ngonka,
-    final = EXCLUDED.final, claimed = EXCLUDED.claimed, method = EXCLUDED.method, observed_at = EXCLUDED.observed_at
+WITH new AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::numeric[], $6::numeric[], $7::numeric[],
+        $8::boolean[], $9::boolean[], $10::text[], $11::timestamptz[])
+        AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method,
+            observed_at)
+), merged AS (
+    INSERT INTO earnings_ledger AS held
+        (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method, observed_at)
+    SELECT node_id, source, kind, period, new.amount_ngonka, new.work_ngonka, new.reward_ngonka, new.final,
+        new.claimed, new.method, new.observed_at
+    FROM new
+    LEFT JOIN earnings_ledger AS known USING (node_id, source, kind, period)
+    WHERE known.node_id IS NULL
+        OR (new.final, new.observed_at, new.amount_ngonka, new.work_ngonka IS NOT NULL, coalesce(new.work_ngonka, 0),
+            new.reward_ngonka IS NOT NULL, coalesce(new.reward_ngonka, 0), new.claimed IS NOT NULL,
+            new.claimed IS TRUE, coalesce(new.method, '') COLLATE "C")
+        > (known.final, known.observed_at, known.amount_ngonka, known.work_ngonka IS NOT NULL,
+            coalesce(known.work_ngonka, 0), known.reward_ngonka IS NOT NULL, coalesce(known.reward_ngonka, 0),
+            known.claimed IS NOT NULL, known.claimed IS TRUE, coalesce(known.method, '') COLLATE "C")
+    ORDER BY node_id, source, kind, period
+    ON CONFLICT (node_id, source, kind, period) DO UPDATE SET
+        amount_ngonka = EXCLUDED.amount_ngonka, work_ngonka = EXCLUDED.work_ngonka,
+        reward_ngonka = EXCLUDED.reward_ngonka, final = EXCLUDED.final, claimed = EXCLUDED.claimed,
+        method = EXCLUDED.method, observed_at = EXCLUDED.observed_at
+    RETURNING node_id
+)
+SELECT (SELECT count(*) FROM merged) AS changed,
+    (SELECT count(*)
+     FROM new JOIN earnings_ledger AS known USING (node_id, source, kind, period, final, observed_at, amount_ngonka)
+     WHERE (new.work_ngonka, new.reward_ngonka, new.claimed, new.method)
+        IS NOT DISTINCT FROM (known.work_ngonka, known.reward_ngonka, known.claimed, known.method)) AS held
 """
 
 # What was believed, and since when: a repeated poll adds nothing, a restatement adds a row.
@@ -89,7 +103,11 @@ SET observed_at = EXCLUDED.observed_at WHERE EXCLUDED.observed_at < held.observe
 
 
 async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -> Applied:
-    """Merge a batch of reports into the ledger, and bring history and totals up to date, in one transaction."""
+    """Merge a batch of reports into the ledger, and bring history and totals up to date, in one transaction.
+
+    A report changed a row if it became the ledger's row. One that loses there is stale, though it may be kept as an
+    older version, or tell better when its epoch settled.
+    """
     reduced = reduce_reports(reports)
     await follow_order(database)
     async with database.transaction() as connection:
@@ -98,14 +116,14 @@ async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -
         moved_nodes = await _nodes_of(connection, moved)
         nodes = sorted({*ids.values(), *moved_nodes})
         bases = await lock_nodes(connection, nodes)
-        changed = await _merge_ledger(connection, ids, reduced)
+        merged = await _merge_ledger(connection, ids, reduced)
         try:
             await project_touched(connection, bases, _touched(ids, reduced, settlements, moved, moved_nodes))
         except Exception as error:
             if classify(error).passes:
                 raise
             raise ProjectionError("earnings_history could not be derived from the ledger") from error
-    return Applied(changed, len(reports) - changed)
+    return Applied.counted(len(reports), distinct=len(reduced.distinct), changed=merged["changed"], held=merged["held"])
 
 
 async def _merge_settlements(
@@ -162,10 +180,11 @@ async def _nodes_of(connection: Connection, epochs: Iterable[int]) -> dict[UUID,
     return nodes
 
 
-async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> int:
+async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> Record:
+    """Merge the reports and their versions; returns the counts of MERGE_LEDGER."""
     keys = list(reduced.winners)
     versions = [version_of(report) for report in reduced.winners.values()]
-    status = await connection.execute(
+    (merged,) = await connection.fetch(
         MERGE_LEDGER,
         *_key_columns(ids, keys),
         [version.amount for version in versions],
@@ -187,7 +206,7 @@ async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced
         [version.claimed for version in said],
         list(reduced.versions.values()),
     )
-    return int(status.rsplit(" ", 1)[1])
+    return merged
 
 
 def _key_columns(ids: Mapping[str, UUID], keys: Sequence[LedgerKey]) -> list[list[Any]]:

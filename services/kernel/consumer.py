@@ -280,10 +280,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 await self._retrying(batch, "dead_letters", lambda: send_letters(self._dead_letters, batch.letters))
         with self._metrics.stage("commit"):
             await self._retrying(batch, "commit", lambda: self._commit(batch.offsets, over))
-        self._metrics.batch(len(batch), time.time() - batch.oldest_ms / 1000)
-        self._metrics.outcome("applied", applied.changed)
-        self._metrics.outcome("superseded", applied.superseded)
-        self._metrics.outcome("dead_lettered", len(batch.letters))
+        self._metrics.handled(applied, len(batch.letters), time.time() - batch.oldest_ms / 1000)
         for dead in batch.letters:
             self._metrics.dead_letter(dead.reason)
             self._log.warning(

@@ -1,7 +1,7 @@
 """Finding the records that the database refuses, by halving the batch they are in."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from services.kernel.transient import Fault, classify
 
@@ -9,10 +9,21 @@ T = TypeVar("T")
 
 
 class Applied(NamedTuple):
-    """What a handler did with a batch: events that changed rows, and events that newer ones (or repeats) superseded."""
+    """What became of a batch's events, each counted once.
+
+    `changed`: it changed a row. `duplicate`: the same event again, as another of its batch or as a row holds it.
+    `stale`: any other, an older or outranked one.
+    """
 
     changed: int
-    superseded: int
+    stale: int = 0
+    duplicate: int = 0
+
+    @classmethod
+    def counted(cls, events: int, *, distinct: int, changed: int, held: int) -> Self:
+        """Of so many events, `distinct` ones, `changed` of these changed a row and `held` stood in one already."""
+        duplicate = events - distinct + held
+        return cls(changed, events - changed - duplicate, duplicate)
 
 
 class Refused(NamedTuple):
@@ -43,4 +54,5 @@ async def apply_by_halves(
     middle = len(events) // 2
     first, refused = await apply_by_halves(events[:middle], apply, begin=begin)
     second, refused_too = await apply_by_halves(events[middle:], apply, begin=begin + middle)
-    return Applied(first.changed + second.changed, first.superseded + second.superseded), refused + refused_too
+    both = Applied(*(one + other for one, other in zip(first, second, strict=True)))
+    return both, refused + refused_too

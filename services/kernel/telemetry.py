@@ -9,6 +9,7 @@ from time import perf_counter
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.kernel.halving import Applied
 from services.kernel.settings import ServiceSettings
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
@@ -58,7 +59,8 @@ class ConsumerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.records = Counter(
             "minegnk_consumer_records",
-            "Records by what became of them: applied, superseded, dead_lettered.",
+            "Records of committed batches by what became of them: applied (a row changed), stale (older or outranked), "
+            "duplicate (the same event again), dead_lettered.",
             ["topic", "outcome"],
             registry=registry,
         )
@@ -93,7 +95,11 @@ class ConsumerMetrics:
             registry=registry,
         )
         self.batch = Histogram(
-            "minegnk_consumer_batch_records", "Records in a batch.", ["topic"], buckets=BATCH_BUCKETS, registry=registry
+            "minegnk_consumer_batch_records",
+            "Records of a committed batch: all outcomes together.",
+            ["topic"],
+            buckets=BATCH_BUCKETS,
+            registry=registry,
         )
         self.latency = Histogram(
             "minegnk_consumer_latency_seconds",
@@ -129,14 +135,18 @@ class TopicMetrics:
         """Count records that were read, perhaps not for the first time."""
         self._metrics.polled.labels(self._topic).inc(records)
 
-    def batch(self, records: int, latency_seconds: float) -> None:
-        """Count a committed batch."""
-        self._metrics.batch.labels(self._topic).observe(records)
+    def handled(self, applied: Applied, dead_letters: int, latency_seconds: float) -> None:
+        """Count a committed batch, and each of its records once by what became of it."""
+        outcomes = {
+            "applied": applied.changed,
+            "stale": applied.stale,
+            "duplicate": applied.duplicate,
+            "dead_lettered": dead_letters,
+        }
+        for name, records in outcomes.items():
+            self._metrics.records.labels(self._topic, name).inc(records)
+        self._metrics.batch.labels(self._topic).observe(sum(outcomes.values()))
         self._metrics.latency.labels(self._topic).observe(latency_seconds)
-
-    def outcome(self, name: str, records: int) -> None:
-        """Count records by what became of them."""
-        self._metrics.records.labels(self._topic, name).inc(records)
 
     def dead_letter(self, reason: str) -> None:
         """Count a dead letter."""

@@ -43,6 +43,19 @@ class Observed(BatchConsumer[NodeReading]):
         """The value of a partition's gauge."""
         return self._registry.get_sample_value(name, {"topic": self.topic, "partition": str(partition)})
 
+    def outcomes(self) -> dict[str, int]:
+        """How many records were counted, by what became of them."""
+        samples = [sample for metric in self._registry.collect() for sample in metric.samples]
+        return {
+            sample.labels["outcome"]: int(sample.value)
+            for sample in samples
+            if sample.name == "minegnk_consumer_records_total"
+        }
+
+    def batch_records(self) -> float | None:
+        """How many records the committed batches had."""
+        return self._registry.get_sample_value("minegnk_consumer_batch_records_sum", {"topic": self.topic})
+
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         self.owned = frozenset()
         self.revocations += bool(revoked)

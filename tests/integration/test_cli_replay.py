@@ -186,18 +186,27 @@ async def test_emptied_tables_are_filled_again_and_no_groups_offsets_move(pipeli
 
     await pipeline.empty_tables()
     assert replayed(pipeline, "--topic", "sources") == (
-        "2 records read: 2 applied, 0 superseded, 0 invalid, 0 refused."
+        "2 records read: 2 applied, 0 stale, 0 duplicate, 0 invalid, 0 refused."
     )
     outcome = replayed(pipeline, "--topic", "readings", MINEGNK_CONSUMER_MAX_BATCH="200")
-    assert re.fullmatch(r"3,000 records read: [\d,]+ applied, [\d,]+ superseded, 0 invalid, 0 refused\.", outcome)
+    assert re.fullmatch(
+        r"3,000 records read: [\d,]+ applied, [\d,]+ stale, 0 duplicate, 0 invalid, 0 refused\.", outcome
+    )
     assert replayed(pipeline, "--topic", "node.earnings.v1", MINEGNK_CONSUMER_MAX_BATCH="97").startswith("800 records")
     assert await rows(pipeline) == expected
     assert await offsets(pipeline) == committed
 
     again = [replayed(pipeline, "--topic", topic) for topic in ("sources", "readings", "earnings")]
-    assert again == [
-        f"{count} records read: 0 applied, {count} superseded, 0 invalid, 0 refused." for count in ("2", "3,000", "800")
-    ]
+    assert again[0] == "2 records read: 0 applied, 0 stale, 2 duplicate, 0 invalid, 0 refused."
+    # Known again are those that stand in a row; the older ones are not kept.
+    known = re.fullmatch(
+        r"3,000 records read: 0 applied, (\S+) stale, (\S+) duplicate, 0 invalid, 0 refused\.", again[1]
+    )
+    assert known is not None, again[1]
+    stale, duplicate = (int(number.replace(",", "")) for number in known.groups())
+    assert stale + duplicate == 3000
+    assert duplicate >= 100
+    assert again[2] == "800 records read: 0 applied, 400 stale, 400 duplicate, 0 invalid, 0 refused."
     assert await rows(pipeline) == expected
 
 
@@ -322,7 +331,7 @@ async def test_a_transactions_marks_in_the_log_are_no_records(pipeline: Pipeline
     finally:
         await producer.stop()
     assert replayed(pipeline, "--topic", "readings") == (
-        "5 records read: 5 applied, 0 superseded, 0 invalid, 0 refused."
+        "5 records read: 5 applied, 0 stale, 0 duplicate, 0 invalid, 0 refused."
     )
 
 
@@ -343,7 +352,7 @@ async def test_invalid_records_are_counted_by_reason_and_leave_no_new_letter(pip
     await publish_unreadable(pipeline.kafka, READINGS_TOPIC, partition=0)
 
     assert replayed(pipeline, "--topic", "readings") == (
-        "36 records read: 30 applied, 0 superseded, "
+        "36 records read: 30 applied, 0 stale, 0 duplicate, "
         "6 invalid (4 undecodable, 1 tombstone, 1 unsupported_version), 0 refused."
     )
     assert len(await nodes(pipeline)) == 30
@@ -441,7 +450,7 @@ async def test_a_replay_killed_in_the_middle_is_completed_by_another(pipeline: P
     applied = len(await nodes(pipeline))
     assert 0 < applied < MANY
     assert replayed(pipeline, "--topic", "readings").startswith(
-        f"1,200 records read: {MANY - applied:,} applied, {applied} superseded, "
+        f"1,200 records read: {MANY - applied:,} applied, 0 stale, {applied} duplicate, "
     )
     cached = await pipeline.rows("SELECT identifier, fetched_at FROM node_stats_cache JOIN nodes ON id = node_id")
     assert set(cached) == {(reading.identifier, reading.observed_at) for reading in published}

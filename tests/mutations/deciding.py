@@ -44,8 +44,8 @@ DECIDING = (
         name="reports-by-arrival-in-memory",
         guarantee="Of a batch's reports of one ledger row the greatest rank wins, not the last that came.",
         file="services/earnings/ledger.py",
-        old="if held is None or rank(report) > rank(held):",
-        new="if held is None or report is not held:",
+        old="if held is None or place > held:",
+        new="if held is None or place is not held:",
         test=_LEDGER + "test_a_restatement_replaces_and_both_versions_are_kept",
     ),
     Mutation(

@@ -43,8 +43,8 @@ MERGING = (
         name="stats-by-arrival-under-the-lock",
         guarantee="A newer reading that commits in between is not overwritten by an older one.",
         file=_CACHE,
-        old="WHERE held.fetched_at IS NULL\n    OR (",
-        new="WHERE true\n    OR (",
+        old="WHERE held.fetched_at IS NULL\n        OR (",
+        new="WHERE true\n        OR (",
         test=_TESTS + "test_a_newer_reading_that_commits_in_between_is_not_overwritten_by_an_older_one",
     ),
     Mutation(
@@ -75,8 +75,8 @@ MERGING = (
         name="ledger-by-arrival",
         guarantee="A report that arrives late replaces no later one.",
         file=_EARNINGS,
-        old="WHERE known.node_id IS NULL\n    OR (new.final,",
-        new="WHERE true\n    OR (new.final,",
+        old="WHERE known.node_id IS NULL\n        OR (new.final,",
+        new="WHERE true\n        OR (new.final,",
         test=_TESTS + "test_a_report_that_arrives_late_replaces_nothing_and_is_remembered",
     ),
     Mutation(
@@ -107,8 +107,8 @@ MERGING = (
         name="replay-touches-rows",
         guarantee="A replay of old readings locks and writes no row.",
         file=_CACHE,
-        old="WHERE cached.fetched_at IS NULL\n    OR (rank,",
-        new="WHERE true\n    OR (rank,",
+        old="WHERE cached.fetched_at IS NULL\n        OR (rank,",
+        new="WHERE true\n        OR (rank,",
         test=_TESTS + "test_a_replay_of_old_readings_locks_and_writes_no_row",
     ),
     Mutation(
@@ -124,17 +124,17 @@ MERGING = (
         guarantee="An operator's value outranks trackers' later ones.",
         file=_CACHE,
         old="OR (fact.source = 'operator', fact.observed_at, fact.source COLLATE \"C\")\n"
-        "        > (known.source = 'operator', known.observed_at, known.source)\n"
-        "ORDER BY node_id, field\n"
-        "ON CONFLICT (node_id, field) DO UPDATE SET\n"
-        "    value = EXCLUDED.value, source = EXCLUDED.source, observed_at = EXCLUDED.observed_at\n"
-        "WHERE (EXCLUDED.source = 'operator', EXCLUDED.observed_at, EXCLUDED.source COLLATE \"C\")\n"
-        "    > (held.source = 'operator', held.observed_at, held.source)\n",
+        "            > (known.source = 'operator', known.observed_at, known.source)\n"
+        "    ORDER BY node_id, field\n"
+        "    ON CONFLICT (node_id, field) DO UPDATE SET\n"
+        "        value = EXCLUDED.value, source = EXCLUDED.source, observed_at = EXCLUDED.observed_at\n"
+        "    WHERE (EXCLUDED.source = 'operator', EXCLUDED.observed_at, EXCLUDED.source COLLATE \"C\")\n"
+        "        > (held.source = 'operator', held.observed_at, held.source)\n",
         new='OR (fact.observed_at, fact.source COLLATE "C") > (known.observed_at, known.source)\n'
-        "ORDER BY node_id, field\n"
-        "ON CONFLICT (node_id, field) DO UPDATE SET\n"
-        "    value = EXCLUDED.value, source = EXCLUDED.source, observed_at = EXCLUDED.observed_at\n"
-        'WHERE (EXCLUDED.observed_at, EXCLUDED.source COLLATE "C") > (held.observed_at, held.source)\n',
+        "    ORDER BY node_id, field\n"
+        "    ON CONFLICT (node_id, field) DO UPDATE SET\n"
+        "        value = EXCLUDED.value, source = EXCLUDED.source, observed_at = EXCLUDED.observed_at\n"
+        '    WHERE (EXCLUDED.observed_at, EXCLUDED.source COLLATE "C") > (held.observed_at, held.source)\n',
         test=_TESTS + "test_an_operators_value_stays_whatever_trackers_say_later",
     ),
     Mutation(

@@ -107,6 +107,7 @@ class Deliveries(RuleBasedStateMachine):
         self.in_order = False
         self._said: dict[Hashable, Event] = {}
         self.broken = False
+        self.changed = 0  # rows, by the last delivery
         self.do(self.bench.empty())
 
     # To be said by the machine of a service.
@@ -223,6 +224,7 @@ class Deliveries(RuleBasedStateMachine):
         await self._compare()
         for worker, partition in enumerate(self.partitions()):
             await self.deliver_alone(worker % WORKERS, partition, 0, ALL)
+            assert not partition.log or self.changed == 0, "what was applied before changes nothing"
             assert partition.applied.issuperset(event for event in partition.log if not is_refused(event))
         await self._compare()
 
@@ -273,9 +275,12 @@ class Deliveries(RuleBasedStateMachine):
             async def apply(events: Sequence[Event]) -> Applied:
                 outcome = await partition.apply(database, events)
                 partition.applied.update(events)
+                assert sum(outcome) == len(events), outcome
+                assert min(outcome) >= 0, outcome
                 return outcome
 
-            _, refused = await apply_by_halves(batch, apply)
+            applied, refused = await apply_by_halves(batch, apply)
+            self.changed = applied.changed
             lost = [(batch[place], error) for place, error in refused if not is_refused(batch[place])]
             assert not lost, pformat(lost)
             if asked is not None and asked.replay_from is None and batch:

@@ -87,13 +87,13 @@ def test_a_terminal_gets_a_bar_with_the_newest_figures() -> None:
 
 
 def test_the_summary_accounts_for_every_record() -> None:
-    tally = Tally(10_005, 400, 9_592, Counter(tombstone=2, undecodable=8), ["partition 3, offset 7: no"] * 3, 12)
+    tally = Tally(10_005, 400, 9_000, 592, Counter(tombstone=2, undecodable=8), ["partition 3, offset 7: no"] * 3, 12)
     assert summary(tally, 2.0, applied=True) == (
-        "10,005 records read in 2.0 s (5,002/s): 400 applied, 9,592 superseded, "
+        "10,005 records read in 2.0 s (5,002/s): 400 applied, 9,000 stale, 592 duplicate, "
         "10 invalid (8 undecodable, 2 tombstone), 3 refused. 12 records expired before they were read."
     )
     assert summary(Tally(1, 1), 0.0, applied=True) == (
-        "1 record read in 0.0 s (0/s): 1 applied, 0 superseded, 0 invalid, 0 refused."
+        "1 record read in 0.0 s (0/s): 1 applied, 0 stale, 0 duplicate, 0 invalid, 0 refused."
     )
 
 

@@ -22,12 +22,12 @@ class Table:
         if bad := self.refused.intersection(numbers):
             raise asyncpg.CheckViolationError(f"refused {min(bad)}")
         self.rows.extend(numbers)
-        return Applied(len(numbers), 1)
+        return Applied(len(numbers), 1, 2)
 
 
 async def test_a_good_batch_is_applied_at_once() -> None:
     table = Table(set())
-    assert await apply_by_halves([1, 2, 3], table.apply) == (Applied(3, 1), [])
+    assert await apply_by_halves([1, 2, 3], table.apply) == (Applied(3, 1, 2), [])
     assert table.rows == [1, 2, 3]
 
 
@@ -44,6 +44,8 @@ async def test_a_time_limit_is_met_by_less_at_once() -> None:
     applied, refused = await apply_by_halves(range(100), table.apply)
     assert sorted(table.rows) == [number for number in range(100) if number != 33]
     assert (applied.changed, [each.place for each in refused]) == (99, [33])
+    assert applied.stale > 1, "of every part"
+    assert applied.duplicate == 2 * applied.stale
 
 
 async def test_one_event_that_is_too_slow_is_no_ones_fault() -> None:
