@@ -136,6 +136,22 @@ async def test_zeros_read_one_by_one_are_unknown_for_as_long() -> None:
         assert await tracker.settled(6) is None
 
 
+async def test_a_zero_read_before_the_others_were_counted_is_unknown_too() -> None:
+    """Read host by host, the chain may count between two of them."""
+    replies = one_by_one(
+        ALICE, BOB, **{f"{SUMMARY}/6/{ALICE}": {"epochPerformanceSummary": summary(ALICE, 6, "0", "0")}}
+    )
+    replies["/chain-rpc/status"] = status(BOUNDARY + 1, "2026-01-01T00:00:00Z")
+    async with settling(replies) as (tracker, server):
+        settlement = await tracker.settled(6)
+        assert [report.identifier for report in settlement.reports] == [BOB]
+        assert not settlement.complete
+        server.replies["/chain-rpc/status"] = status(BOUNDARY + 600, "2026-01-01T00:00:00Z")
+        settlement = await tracker.settled(6)
+        assert {report.identifier: report.amount_ngonka for report in settlement.reports} == {ALICE: 0, BOB: 1005}
+        assert settlement.complete
+
+
 async def test_a_pruned_blocks_time_is_asked_of_the_other_base_urls() -> None:
     pruned = node()
     del pruned[f"/chain-rpc/block?height={BOUNDARY}"]
@@ -306,6 +322,17 @@ async def test_a_restatement_is_read_anew() -> None:
         await tracker.settled(6)
         server.replies[f"{SUMMARY}/6"] = summaries(summary(ALICE, 6, "999"), summary(BOB, 6))
         assert (await tracker.settled(6)).reports[0].amount_ngonka == 1004
+
+
+async def test_a_restatement_is_read_anew_one_by_one_too_where_a_host_never_had_a_summary() -> None:
+    replies = one_by_one(ALICE, BOB)
+    del replies[f"{SUMMARY}/6/{BOB}"]
+    async with settling(replies) as (tracker, server):
+        assert not (await tracker.settled(6)).complete
+        an_epoch_later = HEIGHT + 15_391
+        server.replies["/chain-rpc/status"] = status(an_epoch_later, "2026-01-01T00:00:00Z")
+        server.replies[f"{SUMMARY}/6/{ALICE}"] = {"epochPerformanceSummary": summary(ALICE, 6, "999")}
+        assert [report.amount_ngonka for report in (await tracker.settled(6)).reports] == [1004]
 
 
 async def test_a_node_that_catches_up_settles_nothing() -> None:

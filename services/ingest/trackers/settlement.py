@@ -23,6 +23,8 @@ SUMMARY_KEY = "epochPerformanceSummary"
 _SUMMARY = f"{INFERENCE}/epoch_performance_summary"
 _FAILURES_IN_A_ROW = 3
 _REMEMBERED_EPOCHS = 32
+_READ_AGAIN_AFTER_BLOCKS = 6_000
+"""Reading an epoch host by host begins anew after that: longer than it is tried, shorter than an epoch lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ def not_counted_yet(reports: Iterable[EarningsReport], boundary: Boundary, heigh
 class _OneByOne:
     """An epoch whose hosts are asked one by one: what was read so far."""
 
-    boundary: Boundary
-    height: int
+    begun: int
+    """The height at which the first was read: the chain restates."""
     reports: dict[str, EarningsReport] = field(default_factory=dict)
 
 
@@ -150,15 +152,20 @@ class Settlements:
         if boundary is None:
             return None
         members = await self._members(epoch, url, required=True)
-        held = self._one_by_one.get(epoch) or _OneByOne(boundary, standing.height)
+        held = self._one_by_one.get(epoch)
+        if held is None or standing.height >= held.begun + _READ_AGAIN_AFTER_BLOCKS:
+            held = _OneByOne(standing.height)
         self._one_by_one[epoch] = held
         _forget_oldest(self._one_by_one)
-        held.boundary, held.height = boundary, standing.height
-        failures = 0
+        failures = uncounted = 0
         for address in [member for member in members if member not in held.reports]:
             try:
-                held.reports[address] = await self._one(epoch, address, url, boundary, standing)
+                report = await self._one(epoch, address, url, boundary, standing)
                 failures = 0
+                if not_counted_yet([report], boundary, standing.height):
+                    uncounted += 1  # the chain may count before the next host is read: asked for again
+                else:
+                    held.reports[address] = report
             except NotFoundError:
                 continue  # an answer, but none that says zero
             except SourceError:
@@ -166,6 +173,8 @@ class Settlements:
                 if failures == _FAILURES_IN_A_ROW:
                     raise  # the next base URL goes on with those that are left
         if not held.reports:
+            if uncounted:
+                return None
             raise SourceError(f"{SUMMARY_KEY}: none of {len(members)} hosts could be read")
         return self._settlement(epoch, held, complete=held.reports.keys() >= set(members))
 
@@ -178,10 +187,7 @@ class Settlements:
             raise SourceError(f"{SUMMARY_KEY}: {'; '.join(skipped) or 'the summary of another host'}")
         return read[0]
 
-    def _settlement(self, epoch: int, held: _OneByOne, *, complete: bool) -> Settlement | None:
-        if not_counted_yet(held.reports.values(), held.boundary, held.height):
-            del self._one_by_one[epoch]
-            return None
+    def _settlement(self, epoch: int, held: _OneByOne, *, complete: bool) -> Settlement:
         if complete:
             del self._one_by_one[epoch]
         return Settlement(epoch=epoch, reports=tuple(held.reports.values()), complete=complete)
