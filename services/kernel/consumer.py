@@ -306,7 +306,8 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         except _LOST_PARTITIONS as error:
             self._log.info("commit_refused", error=repr(error))
             raise _LeftError from None
-        self._handled.update(offsets)
+        # Those that were revoked meanwhile are handled by whoever has them now.
+        self._handled.update((p, offset) for p, offset in offsets.items() if p in self._polling.assignment)
         for partition, hold in over.items():
             self._hold(partition, hold)
 
@@ -349,14 +350,17 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         Good records behind the cut may have been applied. They will be again: a merge.
         """
         if unknown := self._limit.unknown(batch.offsets):
-            await self._retrying(batch, "recall", lambda: self._recall(unknown))
+            await self._retrying(batch, "recall", lambda: self._recall(batch, unknown))
         batch.letters, over = self._limit.judge(batch.letters)
         batch.offsets.update((partition, hold.offset) for partition, hold in over.items())
         return over
 
-    async def _recall(self, partitions: Sequence[TopicPartition]) -> None:
-        """Take up the counts that stand beside the committed offsets."""
-        for partition, held in (await holds.committed(self._kafka, self._group, partitions)).items():
+    async def _recall(self, batch: _Batch[E], partitions: Sequence[TopicPartition]) -> None:
+        """Take up the counts that stand beside the committed offsets; leave a batch that was revoked meanwhile."""
+        found = await holds.committed(self._kafka, self._group, partitions)
+        if self._polling.disowned(batch.poll, batch.offsets):
+            raise _LeftError  # a revocation forgets counts: none may be taken up, or judged by, after it
+        for partition, held in found.items():
             self._limit.recall(partition, held.note)
 
     def _hold(self, partition: TopicPartition, hold: Hold) -> None:

@@ -1,10 +1,12 @@
 """Too many invalid records hold their partition, across restarts, until an operator speaks."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import httpx
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 
 from services.kernel import holds
 from services.kernel.events import READINGS_TOPIC
@@ -24,6 +26,13 @@ BAD, GOOD = 1, 2
 async def stream(kafka: KafkaSettings) -> AsyncIterator[Stream]:
     async with new_stream(kafka) as stream:
         yield stream
+
+
+class Refusing:
+    """Takes no dead letters."""
+
+    async def send(self, records: Iterable[OutgoingRecord]) -> None:
+        raise KafkaConnectionError("the broker is away")
 
 
 async def held(consumer: Observed) -> bool:
@@ -95,6 +104,42 @@ async def test_the_count_below_the_limit_survives_restarts_too(stream: Stream) -
         await until(lambda: held(consumer), "the sixth holds")
     assert await letters(stream) == [0, 1, 3, 4, 6]
     assert await stream.offset(BAD) == 7
+
+
+async def test_what_a_rebalance_takes_away_while_the_count_is_recalled_is_counted_by_whoever_reads_it_again(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stream.publish_invalid(4, partition=BAD)
+    one = stream.consumer(Handled(), invalid_limit=5)
+    other = stream.consumer(Handled(), dead_letters=Refusing())  # it joins, and commits nothing
+    recall, recalled = holds.committed, 0
+
+    async def recall_amid_a_rebalance(*arguments: Any) -> dict[TopicPartition, holds.Committed]:
+        nonlocal recalled
+        recalled += 1
+        if recalled == 1:
+
+            async def revoked() -> bool:
+                return one.revocations > 0
+
+            await other.start()
+            await until(revoked, "a rebalance")
+        return await recall(*arguments)
+
+    monkeypatch.setattr(holds, "committed", recall_amid_a_rebalance)
+    async with running(one):
+
+        async def rebalanced() -> bool:
+            return bool(one.revocations and other.owned)
+
+        async def decided() -> bool:
+            return bool(one.held) or await stream.offset(BAD) == 4
+
+        await until(rebalanced, "rebalanced")
+        await other.stop()
+        await until(decided, "the partition is held, or all of it handled")
+        assert one.held == {}
+    assert await letters(stream) == [0, 1, 2, 3]
 
 
 async def test_a_skip_passes_over_records_and_nothing_else(stream: Stream) -> None:
