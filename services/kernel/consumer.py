@@ -359,7 +359,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         """Take up the counts that stand beside the committed offsets; leave a batch that was revoked meanwhile."""
         found = await holds.committed(self._kafka, self._group, partitions)
         if self._polling.disowned(batch.poll, batch.offsets):
-            raise _LeftError  # a revocation forgets counts: none may be taken up, or judged by, after it
+            raise _LeftError  # a revocation forgets counts: none may be taken up or judged by after it
         for partition, held in found.items():
             self._limit.recall(partition, held.note)
 

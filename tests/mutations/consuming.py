@@ -123,6 +123,14 @@ CONSUMING = (
         test="tests/unit/test_halving.py::test_exactly_the_refused_are_found_with_their_places_and_all_others_applied",
     ),
     Mutation(
+        name="duplicate-counted-as-stale-too",
+        guarantee="Each handled record is counted once: applied, stale, a duplicate or a dead letter.",
+        file="services/kernel/halving.py",
+        old="return cls(changed, events - changed - duplicate, duplicate)",
+        new="return cls(changed, events - changed, duplicate)",
+        test="tests/integration/test_outcomes.py::test_the_outcomes_add_up_to_the_handled_records",
+    ),
+    Mutation(
         name="time-limit-retried-whole",
         guarantee="A batch that hits a time limit is tried again with less at once.",
         file=_CONSUMER,
@@ -203,6 +211,15 @@ CONSUMING = (
         old="self._limit.recall(partition, held.note)",
         new='self._limit.recall(partition, "")',
         test=_HOLDING + "test_the_count_below_the_limit_survives_restarts_too",
+    ),
+    Mutation(
+        name="count-recalled-after-a-revocation",
+        guarantee="What a rebalance takes away while its count is recalled is judged by whoever reads it again, alone.",
+        file=_CONSUMER,
+        old="            raise _LeftError  # a revocation forgets counts: none may be taken up or judged by after it\n",
+        new="            pass\n",
+        test=_HOLDING
+        + "test_what_a_rebalance_takes_away_while_the_count_is_recalled_is_counted_by_whoever_reads_it_again",
     ),
     Mutation(
         name="hold-without-cut",
