@@ -54,6 +54,8 @@ broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 # Of any topic that does not say otherwise; dead-letter topics allow more.
 message.max.bytes=1048588
+# Offsets outlive the records, so that records which nobody handled in time are missed.
+offsets.retention.minutes=43200
 # The default reserves 128 MB of the heap.
 log.cleaner.dedupe.buffer.size=16777216
 """

@@ -1,13 +1,19 @@
 """What docker-compose.yml promises, read from the files alone."""
 
 import re
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from services.embedded import kafka
 from services.embedded.jars import KAFKA_VERSION
+from services.kernel.topics import DATA_TOPICS
 from tests.e2e.engine import ROOT
+
+EMBEDDED_KAFKA = Path(kafka.__file__).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +24,15 @@ def services() -> dict[str, Any]:
 
 def test_containers_and_the_embedded_runtime_use_the_same_kafka(services: dict[str, Any]) -> None:
     assert services["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+
+
+def test_a_group_that_is_away_keeps_its_offsets_longer_than_its_records_are_kept(services: dict[str, Any]) -> None:
+    """Else it would begin with what is left, and nobody would learn what is not."""
+    embedded = re.search(r"^offsets\.retention\.minutes=(\d+)$", EMBEDDED_KAFKA, flags=re.MULTILINE)
+    assert embedded is not None
+    longest = max(topic.retention for topic in DATA_TOPICS)
+    for minutes in (services["kafka"]["environment"]["KAFKA_OFFSETS_RETENTION_MINUTES"], embedded[1]):
+        assert timedelta(minutes=int(minutes)) > 2 * longest
 
 
 def test_nothing_has_a_fixed_name_and_only_the_page_a_port_of_the_host_on_loopback(services: dict[str, Any]) -> None:
