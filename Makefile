@@ -34,7 +34,7 @@ $(READY): requirements/dev.txt pyproject.toml
 
 ##@ Checks
 
-.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz soak year mutants
+.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz soak year bench-reading mutants
 lint: $(READY) ## Style (ruff)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "Run make format."; exit 1; }
@@ -73,6 +73,9 @@ soak: $(READY) ## 5,000 events a second for 20 minutes: does anything grow?
 
 year: $(READY) ## A simulated year of 1,000 hosts through the real path, exact to the ngonka
 	@$(BIN)/python -m tests.year $(ARGS)
+
+bench-reading: $(READY) ## The API under load at 1,000 nodes and a year, beside a call to a tracker for each request (needs vegeta, wrk)
+	@$(BIN)/python -m bench.reading $(ARGS)
 
 mutants: $(READY) ## Break each guarantee on purpose, and see the test that turns red
 	@$(BIN)/python -m tests.mutations $(ARGS)

@@ -14,11 +14,11 @@ from pydantic import BaseModel
 from services.kernel.columns import Column, CsvWriter
 
 
-class Ageless(NamedTuple):
-    """An answer without what changes as time passes, and the hash of it."""
+class Written(NamedTuple):
+    """An answer, and what tells its content from others: a hash that leaves out what changes as time passes."""
 
     json: bytes
-    digest: str
+    tag: str
 
 
 _AGING = re.compile(rb'"(?:age_seconds|data_age_seconds|as_of)":[^,}]+')
@@ -33,8 +33,13 @@ def json_answer(request: Request, answer: BaseModel, *, fresh_for: timedelta, pr
     `fresh_for` is how long its data stays within the time to live: so long it may be shown while a newer answer is
     fetched, and for 10 s at most without asking.
     """
+    return tagged_answer(request, written(answer), fresh_for=fresh_for, private=private)
+
+
+def written(answer: BaseModel) -> Written:
+    """The model as JSON."""
     body = answer.__pydantic_serializer__.to_json(answer)
-    return tagged_answer(request, body, digest(_AGING.sub(b"", body)), fresh_for=fresh_for, private=private)
+    return Written(body, digest(_AGING.sub(b"", body)))
 
 
 def digest(content: bytes) -> str:
@@ -42,9 +47,9 @@ def digest(content: bytes) -> str:
     return blake2b(content, digest_size=12).hexdigest()
 
 
-def tagged_answer(request: Request, body: bytes, tag: str, *, fresh_for: timedelta, private: bool) -> Response:
-    """The JSON under this tag, or 304 where the client has it."""
-    etag = f'W/"{tag}"'
+def tagged_answer(request: Request, answer: Written, *, fresh_for: timedelta, private: bool) -> Response:
+    """The JSON under its tag, or 304 where the client has it."""
+    etag = f'W/"{answer.tag}"'
     fresh = max(0, int(fresh_for.total_seconds()))
     headers = {
         "ETag": etag,
@@ -54,7 +59,7 @@ def tagged_answer(request: Request, body: bytes, tag: str, *, fresh_for: timedel
     }
     if _has(request.headers.get("if-none-match"), etag):
         return Response(None, 304, headers)
-    return Response(body, 200, headers, "application/json")
+    return Response(answer.json, 200, headers, "application/json")
 
 
 def _has(sent: str | None, tag: str) -> bool:

@@ -14,7 +14,7 @@ from services.api.schemas import SourceState
 
 
 class NodeRow(NamedTuple):
-    """A node's newest reading, as far as subscribers are told of it."""
+    """A node's newest reading, as far as subscribers are told of it, and which version of its rows that is."""
 
     identifier: str
     status: str | None
@@ -25,6 +25,8 @@ class NodeRow(NamedTuple):
     active_model: str | None
     earnings_day: Decimal | None
     earnings_total: Decimal | None
+    version: str
+    """Whatever is written to the node's rows gives it another one."""
 
 
 class SettlementRow(NamedTuple):
@@ -97,7 +99,7 @@ class Snapshot:
                 newest = row.fetched_at if newest is None else max(newest, row.fetched_at)
             if before is not None and row.status != before.status:
                 events.append(Event("status", _status(before, row)))
-            if before is None or row[7:] != before[7:]:
+            if before is None or _earned(row) != _earned(before):
                 paid += row.earnings_total is not None
         if read:
             events.append(Event("readings", {"changed": read.total(), "sources": dict(read), "newest": _utc(newest)}))
@@ -137,6 +139,10 @@ class Snapshot:
                         "data_at": _utc(row.data_at),
                     },
                 )
+
+
+def _earned(row: NodeRow) -> tuple[Decimal | None, Decimal | None]:
+    return row.earnings_day, row.earnings_total
 
 
 def _status(before: NodeRow, row: NodeRow) -> Mapping[str, Any]:

@@ -14,13 +14,13 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 
 from services.api.access import Access, Principal, forbidden, unauthorized
-from services.api.answers import Ageless
+from services.api.answers import Written
 from services.api.feed import Feed
 from services.api.middleware import ADDED_HEADERS
 from services.api.problems import ProblemError
 from services.api.refreshing import Refresher
 from services.api.remembering import Shared, Versioned
-from services.api.schemas import Scope, Summary
+from services.api.schemas import Scope
 from services.api.subscribers import Subscribers
 from services.kernel.database import Database
 from services.kernel.settings import ApiSettings
@@ -67,9 +67,9 @@ class Api:
     feed: Feed
     refresher: Refresher
     subscribers: Subscribers
-    details: Versioned[Ageless]
-    """Answers about nodes."""
-    summary: Shared[Summary]
+    details: Versioned[Written]
+    """Answers about nodes, without what changes as time passes."""
+    summary: Shared[Written]
     time_zones: Shared[frozenset[str]]
 
     @property

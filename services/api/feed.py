@@ -7,6 +7,8 @@ none at all: who has fallen behind what is kept is told to read everything anew.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from time import monotonic
 from typing import Final, NamedTuple
 from uuid import uuid4
 
@@ -17,6 +19,7 @@ from services.api.changes import NodeRow, Snapshot, Tick
 from services.api.store.changes import Look
 
 LOOK_SECONDS: Final = 1.0
+_LOOKS_UNTIL_OLD: Final = 3
 _LOOKS_BETWEEN_WHOLE_ONES: Final = 600
 _KEPT_TICKS: Final = 1000
 _KEPT_NODES: Final = 200_000
@@ -47,6 +50,7 @@ class Feed(Service):
         self._first = 1  # the number of the oldest kept tick
         self._name = uuid4().hex[:8]  # numbers of another process mean nothing here
         self._news = asyncio.Event()
+        self._looked: tuple[float, datetime] | None = None  # when the last look began: this clock's and the database's
         self.ended = asyncio.Event()
         self.ready = False
         """Whether the tables have been read once."""
@@ -56,6 +60,7 @@ class Feed(Service):
         since: str | None = None
         looks = 0
         while not self.should_stop:
+            began = monotonic()
             try:
                 # Now and then all rows, so that what is deleted is forgotten.
                 found = await self._look(None if looks % _LOOKS_BETWEEN_WHOLE_ONES == 0 else since)
@@ -67,6 +72,7 @@ class Feed(Service):
                 self._forget_deleted(found)
             looks, since = looks + 1, found.since
             self.add(self._snapshot.note(found.nodes, found.settlements, found.sources))
+            self._looked = began, found.at
             await self.sleep(self._every)
 
     def _forget_deleted(self, found: Look) -> None:
@@ -102,6 +108,13 @@ class Feed(Service):
         if place.number < self._first - 1:
             return None
         return [self._ticks[at] for at in range(len(self._ticks) - behind, len(self._ticks))]
+
+    def now(self) -> datetime | None:
+        """The database's time; None where the last look is too long ago to go by it."""
+        if self._looked is None:
+            return None
+        ago = monotonic() - self._looked[0]
+        return None if ago > _LOOKS_UNTIL_OLD * self._every else self._looked[1] + timedelta(seconds=ago)
 
     def row(self, identifier: str) -> NodeRow | None:
         """The node's row, as it was at the last look."""

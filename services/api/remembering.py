@@ -10,7 +10,13 @@ T = TypeVar("T")
 
 
 class Shared(Generic[T]):
-    """One answer for everybody who asks within some seconds; whoever comes while it is fetched waits for the same."""
+    """One answer for everybody who asks within some seconds.
+
+    Whoever comes soon after them gets it too, while a newer one is fetched; later ones wait, all for the same.
+    """
+
+    SOON: Final = 5
+    """So many times the seconds."""
 
     def __init__(
         self, fetch: Callable[[], Awaitable[T]], seconds: float, *, clock: Callable[[], float] = time.monotonic
@@ -19,24 +25,35 @@ class Shared(Generic[T]):
         self._seconds = seconds
         self._clock = clock
         self._held: tuple[float, T] | None = None
-        self._fetching = asyncio.Lock()
+        self._fetching: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
-        """The answer, at most so many seconds old. Raises what fetching it raises."""
-        if (held := self._fresh()) is not None:
-            return held[1]
-        async with self._fetching:
-            if (held := self._fresh()) is not None:
-                return held[1]
-            began = self._clock()
-            answer = await self._fetch()
-            self._held = began, answer
-            return answer
+        """The answer. Raises what fetching it raises."""
+        if self._held is not None:
+            age = self._clock() - self._held[0]
+            if age < self._seconds:
+                return self._held[1]
+            if age < self._seconds * self.SOON:
+                self._begin()
+                return self._held[1]
+        return await asyncio.shield(self._begin())
 
-    def _fresh(self) -> tuple[float, T] | None:
-        if self._held is not None and self._clock() - self._held[0] < self._seconds:
-            return self._held
-        return None
+    def _begin(self) -> "asyncio.Task[T]":
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetched())
+            self._fetching.add_done_callback(self._ended)
+        return self._fetching
+
+    async def _fetched(self) -> T:
+        began = self._clock()
+        answer = await self._fetch()
+        self._held = began, answer
+        return answer
+
+    def _ended(self, task: "asyncio.Task[T]") -> None:
+        self._fetching = None
+        if not task.cancelled():
+            task.exception()  # whoever waits is told; where nobody does, the next one tries again
 
 
 class Versioned(Generic[T]):

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import timedelta
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -123,7 +124,7 @@ class ApiSettings(BaseSettings):
     )
     jwt_audience: str | None = Field(None, description="the audience that such a token must name")
 
-    @property
+    @cached_property
     def open(self) -> bool:
         """Whether anybody may read."""
         if self.access == "auto":

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from services.api import views
-from services.api.answers import json_answer
+from services.api.answers import Written, json_answer, tagged_answer, written
 from services.api.changes import source_state
 from services.api.context import Reader, UsedApi
 from services.api.routes import NOT_MODIFIED
@@ -34,13 +34,13 @@ router = APIRouter(tags=["fleet"])
 @router.get("/summary", response_model=Summary, responses=NOT_MODIFIED)
 async def summary(request: Request, api: UsedApi, _: Reader) -> Response:
     """All nodes together: how they are, what they earned, which epochs settled last, how the sources do."""
-    return json_answer(request, await api.summary.get(), fresh_for=_FRESH, private=api.private)
+    return tagged_answer(request, await api.summary.get(), fresh_for=_FRESH, private=api.private)
 
 
-async def read_summary(reads: Database, ttl: timedelta) -> Summary:
+async def read_summary(reads: Database, ttl: timedelta) -> Written:
     """Read it, from one snapshot of the tables."""
     async with reads.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        return await _summary(connection, ttl)
+        return written(await _summary(connection, ttl))
 
 
 async def _summary(connection: Connection, ttl: timedelta) -> Summary:

@@ -1,17 +1,16 @@
 """Nodes: pages of them, one of them, its health by five minutes."""
 
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from time import monotonic
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from asyncpg import Record
 from fastapi import APIRouter, Query, Request, Response
 
 from services.api import paging, views
 from services.api.access import forbidden
-from services.api.answers import Ageless, csv_answer, digest, json_answer, tagged_answer, wants_csv
+from services.api.answers import Written, csv_answer, digest, json_answer, tagged_answer, wants_csv
 from services.api.context import Api, Reader, UsedApi
 from services.api.middleware import SLASH
 from services.api.parameters import Csv, Cursor, Identifier, Since, Until, Wait, Words, days_between, seconds
@@ -159,25 +158,32 @@ async def show_node(request: Request, api: UsedApi, _: Reader, identifier: Ident
     A stale reading is answered at once, and its source asked for a new one; with `wait` the answer waits for that.
     """
     name = identifier_of(identifier)
-    row, detail = await _detail(api, name)
-    if _stale(row, api.ttl):
-        if row["source"] is not None:
-            api.refresher.want((row["source"],))
-        if wait is not None and await _refreshed(api, name, row["fetched_at"], seconds(wait)):
-            row, detail = await _detail(api, name)
-    return _aged(request, api, row, detail)
+    standing, detail = await _detail(api, name)
+    if _stale(standing, api.ttl):
+        if standing.source is not None:
+            api.refresher.want((standing.source,))
+        if wait is not None and await _refreshed(api, name, standing.fetched_at, seconds(wait)):
+            standing, detail = await _detail(api, name)
+    return _aged(request, api, standing, detail)
 
 
-async def _detail(api: Api, identifier: str) -> tuple[Record, Ageless]:
-    """The node's version and last reading, and its answer: made anew when its rows have changed, or after a minute."""
+async def _detail(api: Api, identifier: str) -> tuple[store.Standing, Written]:
+    """How the node stands, and its answer: made anew when its rows have changed, or after a minute.
+
+    The feed has looked at all rows a moment ago; where it has not, the database is asked.
+    """
+    if (standing := _at_last_look(api, identifier)) is not None:
+        known = api.details.get(identifier, _version(standing))
+        if known is not None:
+            return standing, known
     async with api.reads.connection() as connection:
-        row = await store.version(connection, identifier)
-        if row is None:
+        standing = await store.standing(connection, identifier)
+        if standing is None:
             raise not_found(f"The node {identifier!r}")
-        version = row["version"], row["as_of"].astimezone(UTC).date()
+        version = _version(standing)
         known = api.details.get(identifier, version)
         if known is not None:
-            return row, known
+            return standing, known
         shown = await store.node(connection, identifier)
         if shown is None:
             raise not_found(f"The node {identifier!r}")
@@ -189,28 +195,41 @@ async def _detail(api: Api, identifier: str) -> tuple[Record, Ageless]:
             estimates=await earnings_store.estimates(connection, shown["id"]),
         )
     body = answer.model_dump_json(exclude={"age_seconds", "stale", "as_of"}).encode()
-    detail = Ageless(body, digest(body))
-    if shown["fetched_at"] == row["fetched_at"]:  # else it was written in between
+    detail = Written(body, digest(body))
+    if shown["fetched_at"] == standing.fetched_at:  # else it was written in between
         api.details.put(identifier, version, detail)
-    return row, detail
+    return standing, detail
 
 
-def _aged(request: Request, api: Api, row: Record, detail: Ageless) -> Response:
+def _at_last_look(api: Api, identifier: str) -> store.Standing | None:
+    now = api.feed.now()
+    row = None if now is None else api.feed.row(identifier)
+    return None if now is None or row is None else store.Standing(row.version, row.fetched_at, row.source, now)
+
+
+def _version(standing: store.Standing) -> tuple[str, date]:
+    """Windows of days move with the UTC date."""
+    return standing.version, standing.as_of.astimezone(UTC).date()
+
+
+def _aged(request: Request, api: Api, standing: store.Standing, detail: Written) -> Response:
     """The node's answer as it is at this moment."""
-    stale, age = _stale(row, api.ttl), _age(row)
-    moment = NodeMoment(age_seconds=None if age is None else int(age.total_seconds()), stale=stale, as_of=row["as_of"])
+    stale, age = _stale(standing, api.ttl), _age(standing)
+    moment = NodeMoment(
+        age_seconds=None if age is None else int(age.total_seconds()), stale=stale, as_of=standing.as_of
+    )
     body = moment.model_dump_json().encode()[:-1] + b"," + detail.json[1:]
     fresh_for = timedelta() if stale or age is None else api.ttl - age
-    tag = f"{detail.digest}{'s' if stale else ''}"
-    return tagged_answer(request, body, tag, fresh_for=fresh_for, private=api.private)
+    answer = Written(body, f"{detail.tag}{'s' if stale else ''}")
+    return tagged_answer(request, answer, fresh_for=fresh_for, private=api.private)
 
 
-def _age(row: Record) -> timedelta | None:
-    return None if row["fetched_at"] is None else max(timedelta(), row["as_of"] - row["fetched_at"])
+def _age(standing: store.Standing) -> timedelta | None:
+    return None if standing.fetched_at is None else max(timedelta(), standing.as_of - standing.fetched_at)
 
 
-def _stale(row: Record, ttl: timedelta) -> bool:
-    age = _age(row)
+def _stale(standing: store.Standing, ttl: timedelta) -> bool:
+    age = _age(standing)
     return age is None or age > ttl
 
 

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from services.api.changes import NodeRow, SettlementRow, SourceRow, source_state
+from services.api.store.nodes import VERSION_OF
 from services.kernel.database import Connection
 
 # The oldest transaction that is still running: whatever an older one wrote is visible now.
@@ -12,11 +13,12 @@ OLDEST_RUNNING: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::te
 # $1: the oldest transaction that was running at the last look, or NULL for all rows. Whatever has been committed since
 # was written by it or a younger one; what was there already may come along. age() counts as the clock of transactions
 # does, round after round.
-CHANGED_NODES: Final = """
-SELECT identifier, status, source, fetched_at, uptime_percent, jobs_day, active_model, earnings_day, earnings_total
+CHANGED_NODES: Final = f"""
+SELECT identifier, status, source, fetched_at, uptime_percent, jobs_day, active_model, earnings_day, earnings_total,
+    {VERSION_OF}
 FROM node_stats_cache AS stats JOIN nodes ON id = node_id
-WHERE $1::text IS NULL OR age(stats.xmin) <= age($1::text::xid)
-"""
+WHERE $1::text IS NULL OR age(stats.xmin) <= age($1::text::xid) OR age(nodes.xmin) <= age($1::text::xid)
+"""  # noqa: S608 - put together from constants
 CHANGED_SETTLEMENTS: Final = """
 SELECT epoch, settled_at, exact FROM epoch_settlement WHERE $1::text IS NULL OR age(xmin) <= age($1::text::xid)
 """
@@ -30,6 +32,8 @@ class Look(NamedTuple):
     settlements: list[SettlementRow]
     sources: list[SourceRow]
     since: str
+    at: datetime
+    """The database's time."""
 
 
 async def look(connection: Connection, since: str | None, ttl: timedelta) -> Look:
@@ -51,4 +55,5 @@ async def look(connection: Connection, since: str | None, ttl: timedelta) -> Loo
                 for each in await connection.fetch(SOURCES)
             ],
             oldest[0],
+            now,
         )

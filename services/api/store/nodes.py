@@ -104,11 +104,12 @@ WHERE identifier = $1
 """  # noqa: S608 - put together from constants
 
 # Which version of its rows a node has: whatever is written to them gives it another one.
-VERSION: Final = """
-SELECT nodes.xmin::text || '/' || coalesce(stats.xmin::text, '') AS version, fetched_at, source, now() AS as_of
+VERSION_OF: Final = "nodes.xmin::text || '/' || coalesce(stats.xmin::text, '')"
+VERSION: Final = f"""
+SELECT {VERSION_OF}, fetched_at, source, now()
 FROM nodes LEFT JOIN node_stats_cache AS stats ON stats.node_id = nodes.id
 WHERE identifier = $1
-"""
+"""  # noqa: S608 - put together from constants
 
 FIND: Final = "SELECT id FROM nodes WHERE identifier = $1"
 ALL_SOURCES: Final = "SELECT DISTINCT source FROM node_stats_cache WHERE source IS NOT NULL"
@@ -200,9 +201,19 @@ async def node(connection: Connection, identifier: str) -> Record | None:
     return await connection.fetchrow(NODE, identifier)
 
 
-async def version(connection: Connection, identifier: str) -> Record | None:
-    """Which version of its rows the node has, and when it was last read."""
-    return await connection.fetchrow(VERSION, identifier)
+class Standing(NamedTuple):
+    """Which version of its rows a node has, and when and by which source it was last read."""
+
+    version: str
+    fetched_at: datetime | None
+    source: str | None
+    as_of: datetime
+
+
+async def standing(connection: Connection, identifier: str) -> Standing | None:
+    """How the node stands now."""
+    row = await connection.fetchrow(VERSION, identifier)
+    return None if row is None else Standing(*row)
 
 
 async def find(connection: Connection, identifier: str) -> UUID | None:
