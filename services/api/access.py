@@ -1,9 +1,5 @@
 """Who asks, and what they may: keys with scopes, the portal's tokens, or anybody where access is open."""
 
-import hashlib
-import hmac
-import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,9 +11,9 @@ import jwt
 
 from services.api.problems import ProblemError
 from services.api.schemas import Scope
+from services.kernel.keys import API_KEYS
 from services.kernel.settings import ApiSettings
 
-_KEY: Final = re.compile(r"mgnk_([0-9a-f]{32})_([A-Za-z0-9_-]{43})", re.ASCII)
 _REMEMBERED_SECONDS: Final = 10.0
 _REMEMBERED_KEYS: Final = 10_000
 
@@ -73,11 +69,10 @@ class Access:
         if scheme.lower() != "bearer":
             raise unauthorized("Only `Authorization: Bearer KEY` is taken.")
         token = token.strip()
-        if match := _KEY.fullmatch(token):
-            key_id = UUID(match[1])
-            found = await self._find(key_id)
-            if found is not None and hmac.compare_digest(found.secret_sha256, sha256(match[2])):
-                return Principal(f"key {key_id}", found.scopes, found.user_id)
+        if sent := API_KEYS.read(token):
+            found = await self._find(sent.key_id)
+            if found is not None and sent.proves(found.secret_sha256):
+                return Principal(f"key {sent.key_id}", found.scopes, found.user_id)
         elif self._settings.jwt_secret is not None and token.count(".") == 2:
             return self._of_token(token)
         raise unauthorized("This key is not known, or no longer valid.")
@@ -108,21 +103,6 @@ class Access:
             raise unauthorized("This token is not valid, or no longer.") from None
         scopes = {Scope.READ, Scope.ADMIN} if claims.get("role") == "admin" else {Scope.READ}
         return Principal(f"user {user_id}", frozenset(scopes), user_id)
-
-
-def new_secret() -> str:
-    """32 random bytes as 43 characters."""
-    return secrets.token_urlsafe(32)
-
-
-def sha256(secret: str) -> bytes:
-    """What is kept of a secret."""
-    return hashlib.sha256(secret.encode()).digest()
-
-
-def key_text(key_id: UUID, secret: str) -> str:
-    """A key as its holder sends it."""
-    return f"mgnk_{key_id.hex}_{secret}"
 
 
 def unauthorized(detail: str) -> ProblemError:

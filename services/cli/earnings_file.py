@@ -16,9 +16,10 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 import msgspec
 
-from services.cli.publish import Read, judge_of, read_lines
+from services.cli.publish import Read, read_lines
 from services.kernel.errors import ConfigurationError, InvalidRecordError, Reason
 from services.kernel.events import EarningsReport
+from services.kernel.judging import Judge, judge_of
 from services.kernel.money import ngonka_of_gnk
 
 AMOUNTS: Final = ("amount_ngonka", "amount_gnk")
@@ -125,7 +126,7 @@ def _columns(header: _Row) -> list[str]:
 
 
 def _verdict(
-    columns: Sequence[str], row: _Row, judge: Callable[[bytes], EarningsReport | InvalidRecordError], where: str
+    columns: Sequence[str], row: _Row, judge: Judge[EarningsReport], where: str
 ) -> EarningsReport | InvalidRecordError:
     """The row's event, or what is wrong with it, and where: a quote that is not closed swallows lines."""
     verdict: EarningsReport | InvalidRecordError
@@ -134,7 +135,7 @@ def _verdict(
             raise InvalidRecordError(Reason.UNDECODABLE, f"not CSV: {row}")
         if len(row) != len(columns):
             raise InvalidRecordError(Reason.UNDECODABLE, f"{len(row)} cells, but {len(columns)} columns")
-        verdict = judge(_as_json(dict(zip(columns, row, strict=True))))
+        verdict = judge(_as_json(dict(zip(columns, row, strict=True))), ())
     except InvalidRecordError as error:
         verdict = error
     if where and isinstance(verdict, InvalidRecordError):

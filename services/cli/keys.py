@@ -12,7 +12,6 @@ from asyncpg import Record
 from rich.table import Table
 from rich.text import Text
 
-from services.api.access import key_text, new_secret, sha256
 from services.api.schemas import Scope
 from services.api.store import access as store
 from services.cli.letter_views import readable
@@ -21,9 +20,12 @@ from services.cli.times import moment
 from services.kernel import database
 from services.kernel.database import Connection
 from services.kernel.errors import ConfigurationError, UserError
+from services.kernel.keys import API_KEYS, new_secret, sha256
 from services.kernel.settings import DatabaseSettings, load
 
-keys_app = typer.Typer(name="keys", no_args_is_help=True, help="API keys: who may read, and who may change.")
+keys_app = typer.Typer(
+    name="keys", no_args_is_help=True, help="Keys: who may read and change over the API, and who may publish (`push`)."
+)
 
 T = TypeVar("T")
 
@@ -51,7 +53,7 @@ def create(
             raise ConfigurationError(f"There is no user {user}.") from None
 
     row = _with_admin(add)
-    typer.echo(key_text(row["id"], secret))
+    typer.echo(API_KEYS.text(row["id"], secret))
 
 
 @keys_app.command("list")

@@ -15,6 +15,7 @@ from services.cli import (
     keys,
     prune,
     publish,
+    push_keys,
     reconcile,
     replay,
     run,
@@ -47,6 +48,7 @@ backfill.register(app)
 explain.register(app)
 export.register(app)
 prune.register(app)
+keys.keys_app.add_typer(push_keys.push_keys_app)
 app.add_typer(keys.keys_app)
 app.add_typer(embedded.embedded_app)
 simulator.register(app)

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from itertools import islice
@@ -16,10 +15,11 @@ from rich.console import Console
 from services.cli.letter_views import readable
 from services.kernel.errors import ConfigurationError, InvalidRecordError
 from services.kernel.events import E, EarningsReport, Event, NodeReading
+from services.kernel.judging import judge_of
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import KafkaSettings, load
 from services.kernel.topics import unavailable
-from services.kernel.wire import EVENT_TYPES, Headers, decoder_for
+from services.kernel.wire import EVENT_TYPES
 
 _CHUNK = 1000
 _EVENT_CLASSES: dict[str, type[NodeReading] | type[EarningsReport]] = {
@@ -33,14 +33,6 @@ class Read(NamedTuple):
 
     line: int
     event: Event | InvalidRecordError
-
-
-class _Line(NamedTuple):
-    """A line, as decoding sees a record that the broker appended now."""
-
-    value: bytes
-    timestamp: int
-    headers: Headers = ()
 
 
 def register(app: typer.Typer) -> None:
@@ -115,17 +107,4 @@ def read_lines(event_class: type[E], lines: Iterable[bytes]) -> Iterator[Read]:
     judge = judge_of(event_class)
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield Read(number, judge(line))
-
-
-def judge_of(event_class: type[E]) -> Callable[[bytes], E | InvalidRecordError]:
-    """A function that gives an event's JSON the verdict that its record would have if it were appended now."""
-    decode = decoder_for(event_class)
-
-    def judge(value: bytes) -> E | InvalidRecordError:
-        try:
-            return decode(_Line(value, int(time.time() * 1000)))
-        except InvalidRecordError as error:
-            return error
-
-    return judge
+            yield Read(number, judge(line, ()))

@@ -24,6 +24,7 @@ from services.kernel.settings import (
     ConsumerSettings,
     DatabaseSettings,
     KafkaSettings,
+    PushSettings,
     ServiceSettings,
     load,
 )
@@ -37,12 +38,14 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def ingest() -> None:
         """Run the ingest service: trackers to Kafka."""
-        kafka, service = load(KafkaSettings), load(ServiceSettings)
+        kafka, service, push = load(KafkaSettings), load(ServiceSettings), load(PushSettings)
         sources = load_sources(service.sources_file)
         _check_port("ingest", service)
+        _check_free(push.host, push.port, "MINEGNK_PUSH_PORT to a free port or 0, or see to MINEGNK_PUSH_HOST")
         partitions = asyncio.run(_check(kafka, None))
         runtime.run(
-            lambda: services.ingest.app.create_app(kafka, service, sources, refresh_partitions=partitions), service
+            lambda: services.ingest.app.create_app(kafka, service, push, sources, refresh_partitions=partitions),
+            service,
         )
 
     @app.command()
@@ -80,15 +83,18 @@ def _run_with_database(name: str, create_app: CreateApp) -> None:
 
 def _check_port(name: str, service: ServiceSettings) -> None:
     """Fail with a sentence where the port of the metrics cannot be listened on."""
-    host, port = service.metrics_host, runtime.metrics_port(name, service)
+    remedy = "MINEGNK_METRICS_PORT to a free port or 0, or see to MINEGNK_METRICS_HOST"
+    _check_free(service.metrics_host, runtime.metrics_port(name, service), remedy)
+
+
+def _check_free(host: str, port: int, remedy: str) -> None:
     if port == 0:
         return
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
         raise UnavailableError(
-            f"Port {port} of {host} cannot be listened on ({error.strerror}): "
-            "set MINEGNK_METRICS_PORT to a free port or 0, or see to MINEGNK_METRICS_HOST."
+            f"Port {port} of {host} cannot be listened on ({error.strerror}): set {remedy}."
         ) from None
 
 

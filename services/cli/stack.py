@@ -18,7 +18,7 @@ from services.embedded.ports import free_port, is_free
 from services.embedded.process import tied
 from services.kernel import migrations
 from services.kernel.errors import UnavailableError
-from services.kernel.settings import ApiSettings, DatabaseSettings, KafkaSettings, load
+from services.kernel.settings import ApiSettings, DatabaseSettings, KafkaSettings, PushSettings, load
 from services.kernel.topics import ensure_topics
 
 SERVICES: Final = ("cache", "earnings", "ingest", "api")
@@ -66,6 +66,7 @@ class Stack:
     environment: dict[str, str]
     simulator_url: str | None = None
     api_url: str | None = None
+    push_url: str | None = None
     processes: dict[str, Process] = field(default_factory=dict)
 
     async def launch(self, name: str, *arguments: str, reads: bool = False) -> Process:
@@ -154,18 +155,20 @@ async def _start(stack: Stack, simulator_arguments: Mapping[str, str] | None, ch
         sources.write_text(SIMULATED_SOURCES.format(url=stack.simulator_url, chain_interval=chain_interval))
         stack.environment["MINEGNK_SOURCES_FILE"] = str(sources)
         say(f"simulated network at {stack.simulator_url}")
-    port = _api_port()
-    stack.environment |= {"MINEGNK_API_HOST": "127.0.0.1", "MINEGNK_API_PORT": str(port)}
-    stack.api_url = f"http://127.0.0.1:{port}"
+    api_port = _port("MINEGNK_API_PORT", load(ApiSettings).port)
+    push_port = _port("MINEGNK_PUSH_PORT", load(PushSettings).port)
+    stack.environment |= {"MINEGNK_API_HOST": "127.0.0.1", "MINEGNK_API_PORT": str(api_port)}
+    stack.environment |= {"MINEGNK_PUSH_HOST": "127.0.0.1", "MINEGNK_PUSH_PORT": str(push_port)}
+    stack.api_url = f"http://127.0.0.1:{api_port}"
+    stack.push_url = f"http://127.0.0.1:{push_port}"
     for name in SERVICES:
         await stack.launch(name, name)
     say("services started: " + ", ".join(SERVICES))
 
 
-def _api_port() -> int:
+def _port(variable: str, port: int) -> int:
     """The port of the settings; where that is the default one and taken, a free one."""
-    port = load(ApiSettings).port
-    if port != 0 and ("MINEGNK_API_PORT" in os.environ or is_free(port)):
+    if port != 0 and (variable in os.environ or is_free(port)):
         return port
     return free_port()
 

@@ -17,14 +17,27 @@ def moment(text: str, now: datetime) -> datetime:
     Raises ConfigurationError.
     """
     with suppress(ValueError, OverflowError):
-        if age := _AGE.fullmatch(text.strip()):
-            return now - timedelta(seconds=int(age[1]) * _UNITS[age[2]])
+        if (age := _span(text)) is not None:
+            return now - age
         time = datetime.fromisoformat(text.strip())
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     raise ConfigurationError(
         f"{text!r} is no time: write it like 2026-03-01T12:00:00Z or 2026-03-01 (UTC), "
         "or how long ago it was, like 90s, 2h or 3d."
     )
+
+
+def span(text: str) -> timedelta:
+    """The length of time that a text names, like 90s, 2h or 3d. Raises ConfigurationError."""
+    with suppress(OverflowError):
+        if (length := _span(text)) is not None:
+            return length
+    raise ConfigurationError(f"{text!r} is no length of time: write it like 90s, 2h or 3d.")
+
+
+def _span(text: str) -> timedelta | None:
+    match = _AGE.fullmatch(text.strip())
+    return None if match is None else timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def utc_day(text: str) -> date:

@@ -12,13 +12,15 @@ from prometheus_client import CollectorRegistry
 from services.ingest.clock import SystemClock
 from services.ingest.duty import Duty
 from services.ingest.polling import Poller
+from services.ingest.push.server import PushServer
 from services.ingest.sources import Source
 from services.ingest.trackers.adapters import tracker_for
 from services.kernel.app import faust_app, mount, serve_health
 from services.kernel.errors import InvalidRecordError
 from services.kernel.events import REFRESH_TOPIC, RefreshRequest
 from services.kernel.publisher import KafkaPublisher
-from services.kernel.settings import KafkaSettings, ServiceSettings
+from services.kernel.push_keys import KeyRing
+from services.kernel.settings import KafkaSettings, PushSettings, ServiceSettings
 from services.kernel.wire import Headers, decoder_for
 
 
@@ -43,11 +45,16 @@ class _DutyService(Service):
 
 
 def create_app(
-    kafka: KafkaSettings, service: ServiceSettings, sources: Sequence[Source], *, refresh_partitions: int
+    kafka: KafkaSettings,
+    service: ServiceSettings,
+    push: PushSettings,
+    sources: Sequence[Source],
+    *,
+    refresh_partitions: int,
 ) -> faust.App:
     """Wire the service: polling duty follows the partitions of node.refresh.v1, an agent takes what is asked there.
 
-    `refresh_partitions` is how many partitions that topic has.
+    Beside it is the push API. `refresh_partitions` is how many partitions that topic has.
     """
     log = structlog.get_logger(__name__)
     app = faust_app("ingest", kafka, service)
@@ -55,9 +62,19 @@ def create_app(
     clock = SystemClock()
     duty = Duty(sources, lambda source: Poller(source, tracker_for(source, clock), publisher, clock))
     decode = decoder_for(RefreshRequest)
+    registry = CollectorRegistry()
+    keys = KeyRing(kafka)
     mount(app, publisher, _DutyService(duty))
+    if push.port:
+        mount(app, keys, PushServer(push, keys, publisher, registry))
     assigned = False
-    serve_health(app, CollectorRegistry(), waits_for=lambda: None if assigned else "no partitions assigned yet")
+
+    def waits_for() -> str | None:
+        if not assigned:
+            return "no partitions assigned yet"
+        return "the keys of producers have not been read yet" if push.port and not keys.complete else None
+
+    serve_health(app, registry, waits_for)
 
     # An agent may lose a request when it fails: the next poll, or the next reconciliation, asks for the same.
     @app.agent(app.topic(REFRESH_TOPIC, key_serializer="raw", value_serializer="raw"))

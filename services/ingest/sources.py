@@ -148,9 +148,12 @@ def load_sources(path: Path) -> tuple[Source, ...]:
     unknown = sorted(set(document) - {"sources"})
     if unknown:
         raise ConfigurationError(f"{path}: unknown key {unknown[0]!r}; only [[sources]] tables belong there.")
-    entries = document.get("sources", [])
-    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigurationError(f"{path}: lists no sources; add a [[sources]] table for each tracker.")
+    entries = document.get("sources")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigurationError(
+            f"{path}: lists no sources; add a [[sources]] table for each tracker, or write `sources = []` if all events "
+            "are pushed."
+        )
     sources = tuple(_source(path, number, entry) for number, entry in enumerate(entries, start=1))
     names = [source.name for source in sources]
     for name in names:

@@ -169,7 +169,7 @@ class RefreshRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     def __post_init__(self) -> None:
         """Check every field, or raise InvalidRecordError."""
-        _check_source(self.source)
+        check_source(self.source)
         _check_time("requested_at", self.requested_at)
         _check_integer("epoch", self.epoch, _INT4_MAX)
 
@@ -204,7 +204,7 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     def __post_init__(self) -> None:
         """Check every field, or raise InvalidRecordError."""
-        _check_source(self.source)
+        check_source(self.source)
         for field in ("reported_at", "last_attempt_at", "last_success_at", "last_error_at", "data_at"):
             value = getattr(self, field)
             if value is not None:
@@ -230,7 +230,7 @@ E = TypeVar("E", bound=Event)
 
 
 def _check_identity(identifier: str, identifier_type: IdentifierType, source: str) -> None:
-    _check_source(source)
+    check_source(source)
     if not identifier or len(identifier) > 255 or _CONTROL.search(identifier):
         raise InvalidRecordError(
             Reason.INVALID_FIELD, "identifier: 1 to 255 characters without spaces or control characters"
@@ -240,7 +240,8 @@ def _check_identity(identifier: str, identifier_type: IdentifierType, source: st
         raise InvalidRecordError(Reason.IDENTIFIER_TYPE_MISMATCH, f"{identifier} is a {known}, not a {identifier_type}")
 
 
-def _check_source(source: str) -> None:
+def check_source(source: str) -> None:
+    """Raise InvalidRecordError unless this is a source's name."""
     if not _SOURCE.fullmatch(source):
         raise InvalidRecordError(
             Reason.INVALID_FIELD, "source: 1 to 50 of a-z, 0-9, '_', '.', '-', starting with a letter or digit"

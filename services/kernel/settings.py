@@ -139,6 +139,28 @@ class ApiSettings(BaseSettings):
         return self.rate_limit
 
 
+class PushSettings(BaseSettings):
+    """How ingest takes events over HTTP."""
+
+    model_config = SettingsConfigDict(env_prefix="MINEGNK_PUSH_", frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="address that the push API listens on")
+    port: int = Field(8081, ge=0, le=65535, description="port of the push API; 0: none")
+    body_limit: int = Field(
+        8 * 2**20, ge=1024, description="bytes of a request's body at most, also of one that was compressed"
+    )
+    item_limit: int = Field(10_000, ge=1, description="events of a request at most")
+    rate_limit: int = Field(600_000, ge=0, description="events a minute of each key; 0: no limit")
+    buffer: int = Field(
+        64 * 2**20, ge=1024, description="bytes of all bodies under way; above it producers are asked to come again"
+    )
+    timeout: Seconds = Field(
+        timedelta(seconds=30),
+        ge=timedelta(seconds=1),
+        description="seconds for a body to come, and for Kafka to take it",
+    )
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback

@@ -13,13 +13,16 @@ from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, REFRESH_TOPIC
 from services.kernel.settings import KafkaSettings
 
 FOR_EVER = timedelta(milliseconds=-1)
+PUSH_KEYS_TOPIC = "push.keys.v1"
+"""The keys of those who publish over HTTP: one partition, so that what was written last is what holds."""
+
 RECORD_LIMIT_BYTES = 1_048_588
 """Kafka's default limit of one record batch, headers and framing included."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic's name, partitions and retention.
+    """A topic's name, partitions and retention; of a compacted one the newest record of each key is kept for ever.
 
     Times are the broker's (LogAppendTime), since verdicts on a record must not depend on its producer's clock.
     """
@@ -28,11 +31,12 @@ class Topic:
     partitions: int
     retention: timedelta
     record_limit_bytes: int = RECORD_LIMIT_BYTES
+    compacted: bool = False
 
     def settings(self) -> dict[str, str]:
         """The topic's configuration as Kafka takes it."""
         return {
-            "cleanup.policy": "delete",
+            "cleanup.policy": "compact" if self.compacted else "delete",
             "retention.ms": str(int(self.retention / timedelta(milliseconds=1))),
             "message.timestamp.type": "LogAppendTime",
             "max.message.bytes": str(self.record_limit_bytes),
@@ -52,6 +56,7 @@ DATA_TOPICS = (
 TOPICS = (
     *DATA_TOPICS,
     Topic(REFRESH_TOPIC, 12, timedelta(days=1)),
+    Topic(PUSH_KEYS_TOPIC, 1, FOR_EVER, compacted=True),
     # A letter is its record and some headers: it must fit whatever its source took.
     *(Topic(dead_letter_topic(t.name), 3, timedelta(days=30), 2 * RECORD_LIMIT_BYTES) for t in DATA_TOPICS),
 )

@@ -75,7 +75,8 @@ EVENT_TYPES: dict[type, EventType] = {
 }
 EVENT_VERSION = 1
 
-_encode = msgspec.json.Encoder(decimal_format="string").encode
+encode_json = msgspec.json.Encoder(decimal_format="string").encode
+"""JSON as every event has it: exact numbers as strings."""
 
 
 def encode(event: Event) -> OutgoingRecord:
@@ -89,7 +90,7 @@ def encode(event: Event) -> OutgoingRecord:
         ("ce_source", f"/minegnk/{event.source}".encode()),
         ("ce_id", str(uuid.uuid4()).encode()),
     ]
-    return OutgoingRecord(event_type.topic, (identifier or event.source).encode(), _encode(event), headers)
+    return OutgoingRecord(event_type.topic, (identifier or event.source).encode(), encode_json(event), headers)
 
 
 def decoder_for(event_class: type[E]) -> Callable[[WireRecord], E]:

@@ -110,6 +110,7 @@ class Pipeline:
             # The shortest that the broker allows: a killed worker's partitions are free again after it.
             "MINEGNK_KAFKA_SESSION_TIMEOUT": "6",
             "MINEGNK_METRICS_PORT": "0",
+            "MINEGNK_PUSH_PORT": "0",
             **changes,
         }
 

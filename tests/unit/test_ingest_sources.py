@@ -89,7 +89,14 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(tmp_path: Path) -> None
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "sources = []", "sources = 1", "sources = [1]"])
+def test_a_file_may_say_that_it_has_no_sources(tmp_path: Path) -> None:
+    """Where all events are pushed."""
+    path = tmp_path / "sources.toml"
+    path.write_text("sources = []\n")
+    assert load_sources(path) == ()
+
+
+@pytest.mark.parametrize("text", ["", "sources = 1", "sources = [1]"])
 def test_a_file_without_sources_says_what_to_add(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError, match="lists no sources; add a"):
         load_sources(written(tmp_path, text))

@@ -8,12 +8,12 @@ from uuid import UUID
 import asyncpg
 from fastapi import APIRouter, Path, Request, Response
 
-from services.api.access import key_text, new_secret, sha256
 from services.api.answers import json_answer
 from services.api.context import Admin, UsedApi
 from services.api.problems import ProblemError, invalid, not_found
 from services.api.schemas import Key, KeyRequest, Keys, NewKey
 from services.api.store import access as store
+from services.kernel.keys import API_KEYS, new_secret, sha256
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 
@@ -45,7 +45,7 @@ async def add_key(api: UsedApi, _: Admin, wanted: KeyRequest) -> Response:
         raise ProblemError(
             HTTPStatus.NOT_FOUND, "not_found", f"The user {wanted.user_id} is not known.", parameter="user_id"
         ) from None
-    key = NewKey(**_key(row).model_dump(), secret=key_text(row["id"], secret))
+    key = NewKey(**_key(row).model_dump(), secret=API_KEYS.text(row["id"], secret))
     return Response(key.model_dump_json(), HTTPStatus.CREATED, {"Cache-Control": "no-store"}, "application/json")
 
 

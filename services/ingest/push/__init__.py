@@ -1,0 +1,1 @@
+"""The push API: events over HTTP, from producers with a key, to Kafka."""

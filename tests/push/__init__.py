@@ -1,0 +1,1 @@
+"""The push API: a real ingest process, a real Kafka, real HTTP."""
