@@ -1,9 +1,11 @@
 """`minegnk publish`: events from a file or standard input to Kafka."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -12,12 +14,14 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from services.cli.following import grown_lines
 from services.cli.letter_views import readable
+from services.kernel.backoff import pauses
 from services.kernel.errors import ConfigurationError, InvalidRecordError
 from services.kernel.events import E, EarningsReport, Event, NodeReading
 from services.kernel.judging import judge_of
 from services.kernel.publisher import KafkaPublisher
-from services.kernel.settings import KafkaSettings, load
+from services.kernel.settings import ConsumerSettings, KafkaSettings, load
 from services.kernel.topics import unavailable
 from services.kernel.wire import EVENT_TYPES
 
@@ -44,14 +48,17 @@ def register(app: typer.Typer) -> None:
         file: Annotated[
             Path | None, typer.Argument(help="JSON lines, an event a line; standard input when left out")
         ] = None,
+        follow: Annotated[
+            bool, typer.Option(help="Go on as the file grows (until Ctrl-C), or each time a line comes through a pipe.")
+        ] = False,
     ) -> None:
         """Publish events, one JSON object a line; invalid lines are named and skipped (exit code 1)."""
         if kind not in _EVENT_CLASSES:
             raise ConfigurationError(f"Events are 'readings' or 'earnings', not {kind!r}.")
         event_class = _EVENT_CLASSES[kind]
         try:
-            with sys.stdin.buffer if file is None else file.open("rb") as lines:
-                valid, invalid = asyncio.run(_publish(load(KafkaSettings), read_lines(event_class, lines)))
+            work = _follow if follow else _publish
+            valid, invalid = asyncio.run(work(load(KafkaSettings), event_class, file))
         except OSError as error:
             raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from None
         Console().print(f"{valid} published to {EVENT_TYPES[event_class].topic}, {invalid} invalid")
@@ -59,9 +66,48 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(1)
 
 
-async def _publish(kafka: KafkaSettings, found: Iterable[Read]) -> tuple[int, int]:
-    async with connected(kafka) as publisher:
-        return await hand_on(found, publisher.publish)
+async def _publish(kafka: KafkaSettings, event_class: type[Event], path: Path | None) -> tuple[int, int]:
+    with sys.stdin.buffer if path is None else path.open("rb") as lines:
+        async with connected(kafka) as publisher:
+            return await hand_on(read_lines(event_class, lines), publisher.publish)
+
+
+async def _follow(kafka: KafkaSettings, event_class: type[Event], path: Path | None) -> tuple[int, int]:
+    """Publish what comes as it comes, until Ctrl-C or the end; while Kafka is away, wait for it."""
+    valid = invalid = 0
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stopped.set)
+    judge = judge_of(event_class)
+    async with connected(kafka) as publisher, aclosing(grown_lines(path)) as grown:
+
+        async def go_on() -> None:
+            nonlocal valid, invalid
+            async for lines in grown:
+                found = [Read(number, judge(line, ())) for number, line in lines if line.strip()]
+                good, bad = await hand_on(found, partial(_patiently, publisher))
+                valid, invalid = valid + good, invalid + bad
+
+        work, stop = asyncio.create_task(go_on()), asyncio.create_task(stopped.wait())
+        await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if work.done():
+            work.result()
+        else:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+    return valid, invalid
+
+
+async def _patiently(publisher: KafkaPublisher, events: list[Event]) -> None:
+    """Publish them, again and again while Kafka is away: those that it has already will not count twice."""
+    for pause in pauses(load(ConsumerSettings)):
+        try:
+            await publisher.publish(events)
+            return
+        except KafkaError as error:
+            sys.stderr.write(f"Kafka is away ({type(error).__name__}): {len(events)} events wait for it.\n")
+            await asyncio.sleep(pause)
 
 
 @asynccontextmanager

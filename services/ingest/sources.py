@@ -151,8 +151,8 @@ def load_sources(path: Path) -> tuple[Source, ...]:
     entries = document.get("sources")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigurationError(
-            f"{path}: lists no sources; add a [[sources]] table for each tracker, or write `sources = []` if all events "
-            "are pushed."
+            f"{path}: lists no sources; add a [[sources]] table for each tracker, or `sources = []` if all events are "
+            "pushed."
         )
     sources = tuple(_source(path, number, entry) for number, entry in enumerate(entries, start=1))
     names = [source.name for source in sources]

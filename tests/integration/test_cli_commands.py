@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC
+from services.kernel.topics import TOPICS
 from tests.integration.pipeline import REPOSITORY, Pipeline
 
 pytestmark = pytest.mark.integration
@@ -60,4 +61,4 @@ async def test_published_events_become_rows_that_the_status_shows(pipeline: Pipe
 def test_making_topics_again_changes_nothing(pipeline: Pipeline) -> None:
     again = run(pipeline, "topics")
     assert again.returncode == 0
-    assert again.stdout.count("exists") == 7
+    assert again.stdout.count("exists") == len(TOPICS)
