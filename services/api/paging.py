@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
@@ -52,8 +52,6 @@ def value_of(cursor: Cursor, kind: type) -> Any:
             if not number.is_finite() or abs(number) >= Decimal(10) ** 40:
                 raise ValueError
             return number
-        if kind is datetime:
-            return datetime.fromisoformat(cursor.value).astimezone(UTC)
         if kind is date:
             return date.fromisoformat(cursor.value)
         return kind(cursor.value)

@@ -117,8 +117,7 @@ async def list_nodes(
 
 def _cursor_after(row: Any, sort: str) -> str:
     value = row["sorted"]
-    text = None if value is None else value.isoformat() if isinstance(value, datetime) else str(value)
-    return paging.write(paging.Cursor(sort, text, row["identifier"]))
+    return paging.write(paging.Cursor(sort, None if value is None else str(value), row["identifier"]))
 
 
 async def _csv_rows(

@@ -36,7 +36,7 @@ SORTS: Final = {
     "jobs": Column("jobs_day", int),
     "weight": Column("voting_weight", Decimal),
     "tokens": Column("tokens_per_sec", Decimal),
-    "age": Column("fetched_at", datetime),
+    "age": Column("-extract(epoch FROM fetched_at)", Decimal),
 }
 
 
@@ -159,7 +159,7 @@ ORDER BY sorted {direction} NULLS LAST, identifier COLLATE "C"
 """  # noqa: S608 - put together from constants
 
 
-_TYPES: Final = {str: "text", Decimal: "numeric", int: "integer", datetime: "timestamptz"}
+_TYPES: Final = {str: "text", Decimal: "numeric", int: "integer"}
 
 
 class Page(NamedTuple):
