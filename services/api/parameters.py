@@ -9,6 +9,7 @@ from fastapi import Path, Query
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from services.api.problems import invalid
+from services.api.schemas import TEXT
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FIRST, _LAST = date(2000, 1, 1), date(9998, 12, 31)
@@ -30,7 +31,6 @@ _UtcDate = Annotated[date, BeforeValidator(_iso_date), AfterValidator(_in_range)
 Since = Annotated[_UtcDate | None, Query(description="First UTC date.")]
 Until = Annotated[_UtcDate | None, Query(description="Last UTC date, included; today by default.")]
 
-TEXT = r"^[^\x00-\x1f\x7f]+$"
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=TEXT)]
 Words = Annotated[list[_Word] | None, Query(max_length=50)]
 """One of several values: the parameter may be repeated."""

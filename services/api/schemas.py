@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from services.kernel.events import IdentifierType, Status
 from services.kernel.money import digits
@@ -19,6 +19,9 @@ from services.kernel.money import digits
 def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
+
+TEXT = r"^[^\x00-\x1f\x7f]+$"
+"""A pattern: no control characters."""
 
 _AMOUNT_SCHEMA = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["123.45678901"]}
 Amount = Annotated[Decimal, PlainSerializer(digits, return_type=str), WithJsonSchema(_AMOUNT_SCHEMA)]
@@ -432,8 +435,8 @@ class ProfileChange(Model):
 
     model_config = ConfigDict(extra="forbid")
 
-    telegram: str | None = Field(None, min_length=1, max_length=100)
-    discord: str | None = Field(None, min_length=1, max_length=100)
+    telegram: str | None = Field(None, min_length=1, max_length=100, pattern=TEXT)
+    discord: str | None = Field(None, min_length=1, max_length=100, pattern=TEXT)
     currency_preference: str | None = Field(None, pattern="^[A-Z]{2,10}$")
 
 
@@ -497,10 +500,10 @@ class KeyRequest(Model):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
+    name: str = Field(min_length=1, max_length=100, pattern=TEXT)
     scopes: list[Scope] = Field(min_length=1, max_length=3)
     user_id: UUID | None = None
-    expires_at: datetime | None = None
+    expires_at: AwareDatetime | None = None
 
 
 class NewKey(Key):

@@ -11,11 +11,12 @@ from services.api import paging, views
 from services.api.access import Principal, forbidden
 from services.api.answers import csv_answer, json_answer, wants_csv
 from services.api.context import Api, Reader, UsedApi
-from services.api.parameters import TEXT, Csv, Cursor, Identifier, Since, Until, days_between
+from services.api.parameters import Csv, Cursor, Identifier, Since, Until, days_between
 from services.api.problems import invalid
 from services.api.routes import NOT_MODIFIED, csv_too
 from services.api.routes.nodes import identifier_of, node_id_of
 from services.api.schemas import (
+    TEXT,
     Dimension,
     EarningsByEpoch,
     EarningsByPeriod,

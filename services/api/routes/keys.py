@@ -18,6 +18,7 @@ from services.kernel.keys import API_KEYS, new_secret, sha256
 router = APIRouter(prefix="/keys", tags=["keys"])
 
 _NOW = timedelta()
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @router.get("", response_model=Keys)
@@ -32,8 +33,8 @@ async def list_keys(request: Request, api: UsedApi, _: Admin) -> Response:
 @router.post("", response_model=NewKey, status_code=HTTPStatus.CREATED)
 async def add_key(api: UsedApi, _: Admin, wanted: KeyRequest) -> Response:
     """Make a key. Its secret is in this answer and nowhere else."""
-    if wanted.expires_at is not None and wanted.expires_at.utcoffset() is None:
-        raise invalid("expires_at", "expires_at needs a time zone, like 2026-12-31T00:00:00Z.")
+    if wanted.expires_at is not None and not datetime.now(UTC) < wanted.expires_at < _LATEST:
+        raise invalid("expires_at", "expires_at is a time to come, of no later year than 9998.")
     secret = new_secret()
     scopes = sorted({scope.value for scope in wanted.scopes})
     try:

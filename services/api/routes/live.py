@@ -10,8 +10,8 @@ from fastapi.responses import StreamingResponse
 from services.api.changes import Event, Tick, reading
 from services.api.context import Reader, UsedApi
 from services.api.feed import Feed, Place
-from services.api.parameters import TEXT
 from services.api.problems import ProblemError
+from services.api.schemas import TEXT
 
 HEARTBEAT_SECONDS: Final = 15.0
 _RETRY_MILLISECONDS: Final = 3000
