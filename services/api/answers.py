@@ -1,7 +1,8 @@
 """Answers: JSON with a tag by which a client need not fetch it twice, or CSV, row by row."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from hashlib import blake2b
 from io import BytesIO
@@ -77,17 +78,28 @@ def wants_csv(request: Request, wanted: str | None) -> bool:
     return False
 
 
-def csv_answer(name: str, columns: Sequence[Column], chunks: AsyncIterator[Iterable[Iterable[Any]]]) -> Response:
-    """The rows as a file `name`.csv, sent while they are read."""
+async def csv_answer(name: str, columns: Sequence[Column], chunks: AsyncIterator[Iterable[Iterable[Any]]]) -> Response:
+    """The rows as a file `name`.csv, sent while they are read. Raises what reading the first ones raises."""
+    pieces = _csv(columns, chunks)
+    first = await anext(pieces)
     headers = {
         "Content-Disposition": f'attachment; filename="{re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:80]}.csv"',
         "Cache-Control": "no-store",
         "Vary": _VARY,
     }
-    return StreamingResponse(_csv(columns, chunks), 200, headers, "text/csv; charset=utf-8")
+    return StreamingResponse(_from(first, pieces), 200, headers, "text/csv; charset=utf-8")
 
 
-async def _csv(columns: Sequence[Column], chunks: AsyncIterator[Iterable[Iterable[Any]]]) -> AsyncIterator[bytes]:
+async def _from(first: bytes, others: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    async with aclosing(others):
+        yield first
+        async for piece in others:
+            yield piece
+
+
+async def _csv(
+    columns: Sequence[Column], chunks: AsyncIterator[Iterable[Iterable[Any]]]
+) -> AsyncGenerator[bytes, None]:
     out = BytesIO()
     writer = CsvWriter(out, columns)
     async for rows in chunks:

@@ -113,7 +113,7 @@ async def node_earnings(
             await _check_time_zone(api, connection, node_id, time_zone, group)
         if wants_csv(request, csv):
             columns, lines = await _file(connection, name, node_id, group, dates, time_zone)
-            return csv_answer(f"earnings-{name}", columns, _once(lines))
+            return await csv_answer(f"earnings-{name}", columns, _once(lines))
         as_of: datetime = await connection.fetchval("SELECT now()")
         common: dict[str, Any] = {
             "as_of": as_of,
@@ -225,7 +225,7 @@ async def fleet_earnings(
             yield [(each.key, each.starts, each.gnk, str(each.days), each.final) for each in rows]
 
     if wants_csv(request, csv):
-        return csv_answer(f"earnings-{dimension}", _SUM_COLUMNS, csv_rows())
+        return await csv_answer(f"earnings-{dimension}", _SUM_COLUMNS, csv_rows())
     answer = FleetEarnings(
         as_of=datetime.now(UTC),
         dimension=dimension,

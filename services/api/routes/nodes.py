@@ -93,7 +93,7 @@ async def list_nodes(
     wanted = store.Filter(q, status, gpu_type, region, source, user, stale)
     name, descending = sort.removeprefix("-"), sort.startswith("-")
     if wants_csv(request, csv):
-        return csv_answer("nodes", _CSV_COLUMNS, _csv_rows(api, wanted, name, descending=descending))
+        return await csv_answer("nodes", _CSV_COLUMNS, _csv_rows(api, wanted, name, descending=descending))
     after = None
     if cursor is not None:
         place = paging.read(cursor, sort)
