@@ -97,7 +97,11 @@ def _caller(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
     async def caller(request: Request) -> Principal:
         api = api_of(request)
         address = request.client.host if request.client else "unknown"
-        principal = await api.access.principal(request.headers.get("authorization"), address)
+        try:
+            principal = await api.access.principal(request.headers.get("authorization"), address)
+        except ProblemError:
+            await api.rate.count(address)  # whoever tries keys out is slowed down as well
+            raise
         headers = await api.rate.count(principal.name)
         request.scope[ADDED_HEADERS] = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         if not principal.may(scope):
