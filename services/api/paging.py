@@ -11,6 +11,7 @@ import msgspec
 from services.api.problems import ProblemError, invalid
 
 _LIMIT = 1024
+_PLACES = 40
 
 
 class Cursor(NamedTuple):
@@ -33,6 +34,7 @@ def read(text: str, order: str) -> Cursor:
             raise ValueError
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         cursor = msgspec.json.decode(raw, type=tuple[str, str | None, str])
+        f"{cursor[1]}{cursor[2]}".encode()  # no lone surrogates
     except (ValueError, binascii.Error, msgspec.DecodeError):
         raise _unusable() from None
     if "\x00" in cursor[2] or "\x00" in (cursor[1] or ""):
@@ -48,10 +50,15 @@ def value_of(cursor: Cursor, kind: type) -> Any:
         return None
     try:
         if kind is Decimal:
-            number = Decimal(cursor.value)
-            if not number.is_finite() or abs(number) >= Decimal(10) ** 40:
+            number = Decimal(text := cursor.value)
+            if not number.is_finite() or not -_PLACES <= number.adjusted() < _PLACES or len(text) > 2 * _PLACES:
                 raise ValueError
             return number
+        if kind is int:
+            whole = int(cursor.value)
+            if not -(2**31) <= whole < 2**31:
+                raise ValueError
+            return whole
         if kind is date:
             return date.fromisoformat(cursor.value)
         return kind(cursor.value)
