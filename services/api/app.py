@@ -16,7 +16,7 @@ from services.api import openapi
 from services.api.access import Access, StoredKey
 from services.api.context import Api, RateLimit
 from services.api.feed import Feed
-from services.api.middleware import Measured, PathParts, ResponseHeaders
+from services.api.middleware import BodyLimit, HeadToo, Measured, PathParts, ResponseHeaders
 from services.api.problems import add_handlers
 from services.api.refreshing import Asking, Refresher
 from services.api.remembering import Shared, Versioned
@@ -104,8 +104,10 @@ def create_app(
             allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "If-None-Match"],
             expose_headers=["ETag", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After"],
         )
+    app.add_middleware(BodyLimit)
     app.add_middleware(ResponseHeaders)
     app.add_middleware(PathParts)
+    app.add_middleware(HeadToo)
     app.add_middleware(Measured, registry=registry)
     return app
 

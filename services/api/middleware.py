@@ -1,11 +1,15 @@
 """What happens to every request and answer, whatever its route."""
 
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final
 from urllib.parse import unquote
 
 from prometheus_client import CollectorRegistry, Histogram
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.api.problems import body_too_large
 
 ADDED_HEADERS: Final = "minegnk.headers"
 """Where in a request's scope headers stand that its answer is to have, whichever it will be."""
@@ -41,8 +45,65 @@ class PathParts:
         raw: bytes | None = scope.get("raw_path")
         if scope["type"] == "http" and raw is not None and b"%" in raw:
             parts = raw.split(b"?", 1)[0].decode("latin-1").split("/")
-            scope = {**scope, "path": "/".join(unquote(part).replace("/", SLASH) for part in parts)}
+            scope = {**scope, "path": "/".join(map(_part, parts))}
         await self._app(scope, receive, send)
+
+
+def _part(raw: str) -> str:
+    return unquote(raw).replace(SLASH, "\ufffd").replace("/", SLASH)
+
+
+class HeadToo:
+    """Answers HEAD wherever GET is answered: the same, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        ended = False
+
+        async def without_body(message: Message) -> None:
+            nonlocal ended
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not ended:  # the first piece; a stream is told by `receive` that nobody waits for more
+                ended = True
+                await send({"type": "http.response.body", "body": b""})
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)
+
+
+class BodyLimit:
+    """Refuses bodies that are longer than anything the API takes, before they are read."""
+
+    BYTES: Final = 64 * 1024
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0) > self.BYTES:
+            await body_too_large().response()(scope, receive, send)
+            return
+        taken = 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.BYTES:  # an exception that FastAPI lets through while it reads a body
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return message
+
+        await self._app(scope, bounded, send)
 
 
 class ResponseHeaders:

@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from services.api.schemas import Problem
 
@@ -72,6 +73,11 @@ def invalid(parameter: str, detail: str) -> ProblemError:
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_parameter", detail, parameter=parameter)
 
 
+def body_too_large() -> ProblemError:
+    """A body that is longer than any that is taken."""
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", "No request takes so long a body.")
+
+
 def add_handlers(app: FastAPI) -> None:
     """Let the app answer every error with a problem."""
     app.add_exception_handler(ProblemError, _problem)
@@ -90,22 +96,37 @@ async def _problem(_: Request, error: Exception) -> Response:
 async def _invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError), "registered for it alone"
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"][1:]]
-    where = ".".join(place) or str(first["loc"][0])
+    source, *place = map(str, first["loc"])
+    # A parameter's name alone: what follows it is its number, or which of several types it is not.
+    where = ".".join(place if source == "body" else place[:1]) or source
     return invalid(where, f"{where}: {first['msg']}.").response()
 
 
-async def _http(_: Request, error: Exception) -> Response:
+def _methods_of(request: Request) -> set[str]:
+    """What this address takes. The router itself would name the methods of the first route alone."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    return methods | {"HEAD"} if "GET" in methods else methods
+
+
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it alone"
+    headers = error.headers
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return body_too_large().response()
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods_of(request)):
+        headers = {"Allow": ", ".join(sorted(methods))}
     status = HTTPStatus(error.status_code)
     code, detail = {
         HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address: see /api/v1/openapi.json."),
         HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This address does not take that method."),
     }.get(status, ("bad_request", str(error.detail)))
-    return ProblemError(status, code, detail, headers=error.headers).response()
+    return ProblemError(status, code, detail, headers=headers).response()
 
 
-async def _database_away(_: Request, error: Exception) -> Response:
+async def _database_away(request: Request, error: Exception) -> Response:
+    if isinstance(error, ValueError):  # asyncpg: an argument that its column's type cannot hold
+        return await _unforeseen(request, error)
     _log.warning("database_away", error=repr(error))
     return ProblemError(
         HTTPStatus.SERVICE_UNAVAILABLE,

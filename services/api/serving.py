@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, start_http_server
 
+from services.api.protocol import BoundedProtocol
 from services.kernel.app import metrics_port
 from services.kernel.errors import UnavailableError
 from services.kernel.settings import ApiSettings, ServiceSettings
@@ -59,7 +60,7 @@ def run(create_app: Callable[[CollectorRegistry], FastAPI], settings: ApiSetting
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         log_config=None,
         access_log=False,
