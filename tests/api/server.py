@@ -2,8 +2,9 @@
 
 import http.client
 import json
+import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -50,30 +51,34 @@ class RunningApi:
         """The problem document of an answer that must be one."""
         return problem_of(self.ask(method, path, **arguments))
 
-    def raw(self, method: str, target: str, headers: Mapping[str, str] | None = None) -> "RawAnswer":
-        """Ask for exactly this target, which no client would send as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.putrequest(method, target, skip_accept_encoding=True)
-            for name, value in (headers or {}).items():
-                connection.putheader(name, value)
-            connection.endheaders()
-            response = connection.getresponse()
-            return RawAnswer(response.status, response.getheader("Content-Type") or "", response.read())
-        finally:
-            connection.close()
+    def exchange(self, request: bytes, *, more: Iterable[bytes] = ()) -> "RawAnswer":
+        """Send exactly these bytes, which no client would send as they are; then `more` until an answer is there."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(request)
+            with suppress(ConnectionError):  # answered before the end
+                for piece in more:
+                    connection.sendall(piece)
+            response = http.client.HTTPResponse(connection, method=request.split(b" ", 1)[0].decode("latin-1"))
+            with response:
+                response.begin()
+                return RawAnswer(response.status, dict(response.getheaders()), response.read())
+
+    def raw(self, target: str | bytes, *, method: str = "GET") -> "RawAnswer":
+        """Ask for exactly this target."""
+        encoded = target if isinstance(target, bytes) else target.encode()
+        return self.exchange(b"%b %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % (method.encode(), encoded))
 
 
 @dataclass
 class RawAnswer:
-    """Status, media type and body."""
+    """Status, headers (as they were sent) and body."""
 
     status: int
-    media_type: str
+    headers: Mapping[str, str]
     body: bytes
 
     def problem(self) -> dict[str, Any]:
-        return _checked(self.status, self.media_type, json.loads(self.body))
+        return _checked(self.status, self.headers["content-type"], json.loads(self.body))
 
 
 def problem_of(response: httpx.Response) -> dict[str, Any]:
