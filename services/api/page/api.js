@@ -69,6 +69,7 @@ export const nodePath = (identifier) => `/nodes/${encodeURIComponent(identifier)
 
 /** @param {string} address @param {AbortSignal} [signal] */
 async function ask(address, signal) {
+  const used = key();
   let response;
   try {
     response = await fetch(address, { headers: authorization(), signal });
@@ -82,7 +83,7 @@ async function ask(address, signal) {
     return response;
   }
   const problem = await response.json().catch(() => ({}));
-  if (response.status === 401) api.dispatchEvent(new Event("locked"));
+  if (response.status === 401 && used === key()) api.dispatchEvent(new Event("locked"));
   if (response.status === 502 || response.status === 503 || response.status === 504) {
     api.dispatchEvent(new Event("unreachable"));
     throw new UnreachableError(problem.detail || "The API is not available at the moment.");

@@ -84,21 +84,21 @@ function lock() {
     view?.reload();
   }));
   main.querySelector("input")?.focus();
+  showConnection();
 }
 
-const WORDS = { connecting: "connecting", live: "live", reconnecting: "reconnecting", offline: "offline" };
-const SHAPES = { connecting: "unknown", live: "ok", reconnecting: "stale", offline: "failing" };
+/** Shapes of the connection's states, borrowed from those of sources. */
+const SHAPES = { connecting: "unknown", live: "ok", reconnecting: "stale", offline: "failing", locked: "silent" };
 
 function showConnection() {
   const node = byId("live");
-  const state = reachable ? live.state : "offline";
+  const state = locked ? "locked" : reachable ? live.state : "offline";
   if (node.dataset.shown !== state) {
     node.dataset.shown = node.dataset.state = state;
-    put(node, shape(SHAPES[state]), el("span", null, WORDS[state]));
+    put(node, shape(SHAPES[state]), el("span", null, state));
   }
   const notice = byId("notice");
-  const off = state === "offline" && !locked;
-  if (off) {
+  if (state === "offline") {
     const since = ago(Math.max(0, (now() - newest) / 1000));
     if (notice.hidden) put(notice, el("strong"), el("span"));
     notice.hidden = false;

@@ -4,7 +4,7 @@ import { age } from "./clock.js";
 import { DayChart } from "./charts.js";
 import { el, put, svg, unknown } from "./dom.js";
 import { integer, plural, rounded, shortDay, time, trimmed, weekday } from "./format.js";
-import { amount, change, share } from "./parts.js";
+import { amount, change, legendOf, share } from "./parts.js";
 import { fleetHref } from "./router.js";
 import { badge, shape, SOURCE_STATES, STATUSES, tag } from "./status.js";
 
@@ -13,9 +13,15 @@ import { badge, shape, SOURCE_STATES, STATUSES, tag } from "./status.js";
 /** @param {string} name @param {string} title @param {Node | null} [mark] */
 function card(name, title, mark = null) {
   const body = el("div", { class: "card-body" });
-  const root = el("section", { class: `card card-${name}`, "aria-label": title, "data-testid": `card-${name}` }, el("h2", null, title, mark), body);
+  const root = el("div", { class: `card card-${name}`, role: "group", "aria-label": title, "data-testid": `card-${name}` }, el("h2", null, title, mark), body);
   return { root, body };
 }
+
+/**
+ * An amount in large digits: where the whole part is long, that is enough.
+ * @param {string | null} gnk
+ */
+const large = (gnk) => amount(gnk, gnk !== null && gnk.replace("-", "").indexOf(".") > 5 ? 0 : 2);
 
 /** @param {Node} value @param {string} unit */
 const figure = (value, unit) => el("p", { class: "figure" }, value, unit ? el("span", { class: "unit" }, ` ${unit}`) : null);
@@ -35,10 +41,10 @@ export class Cards {
     this.settlement = card("settlement", "Newest settlement");
     this.sources = card("sources", "Sources");
     this.chart = new DayChart({ label: "Fleet GNK a day", signal, testid: "fleet-chart" });
-    const legend = el("p", { class: "legend" }, el("span", { class: "key k-area" }), "a day", el("span", { class: "key k-line" }), "7-day average");
+    const legend = legendOf([["area", "a day"], ["line", "7-day average"]]);
     this.daily.root.firstElementChild?.append(legend);
     this.daily.body.append(this.chart.root);
-    this.root = el("div", { class: "cards", "data-testid": "summary", "aria-busy": "true" }, this.nodes.root, ...this.spans.map(([, one]) => one.root), this.uptime.root, this.daily.root, this.estimate.root, this.settlement.root, this.sources.root);
+    this.root = el("div", { class: "cards", "data-testid": "summary", "aria-busy": "true" }, this.nodes.root, this.uptime.root, ...this.spans.map(([, one]) => one.root), this.daily.root, this.estimate.root, this.settlement.root, this.sources.root);
     for (const one of [this.nodes, ...this.spans.map(([, span]) => span), this.uptime, this.estimate, this.settlement, this.sources]) put(one.body, el("div", { class: "skeleton" }));
   }
 
@@ -49,7 +55,7 @@ export class Cards {
     for (const [span, { body }] of this.spans) {
       const found = summary.windows.find((one) => one.span === span);
       if (!found) put(body, figure(unknown(), "GNK"));
-      else put(body, figure(amount(found.gnk, 2), "GNK"), el("p", null, change(found, span === "1d" ? "on the day before" : `on the ${span.replace("d", " days")} before`)), el("p", { class: "muted" }, span === "1d" ? weekday(found.until) : `${shortDay(found.since)} – ${shortDay(found.until)}, UTC days`));
+      else put(body, figure(large(found.gnk), "GNK"), el("p", null, change(found, span === "1d" ? "vs day before" : `vs ${span.replace("d", " days")} before`)), el("p", { class: "muted" }, span === "1d" ? weekday(found.until) : `${shortDay(found.since)} – ${shortDay(found.until)}, UTC days`));
     }
     const weight = summary.voting_weight === null ? unknown() : el("span", { class: "num" }, trimmed(summary.voting_weight));
     put(this.uptime.body, figure(share(summary.uptime_percent, 2), ""), el("p", null, "mean of all nodes"), el("p", { class: "muted" }, "weight ", weight));
@@ -71,8 +77,9 @@ export class Cards {
       at += width;
       list.append(el("li", null, el("a", { href: fleetHref(new URLSearchParams({ status })), class: `s-${status}`, "data-testid": `count-${status}` }, shape(status), el("strong", { class: "num" }, integer(count)), ` ${status}`)));
     }
-    list.append(el("li", null, el("a", { href: fleetHref(new URLSearchParams({ stale: "true" })), class: "s-stale", "data-testid": "count-stale" }, shape("stale"), el("strong", { class: "num" }, integer(nodes.stale)), " stale")));
-    put(this.nodes.body, figure(el("span", { class: "num" }, integer(nodes.total)), nodes.total === 1 ? "node" : "nodes"), bar, list);
+    const stale = el("a", { href: fleetHref(new URLSearchParams({ stale: "true" })), title: "Their reading is older than the time to live", "data-testid": "count-stale" }, shape("stale"), `${integer(nodes.stale)} stale`);
+    const total = figure(el("span", { class: "num" }, integer(nodes.total)), nodes.total === 1 ? "node" : "nodes");
+    put(this.nodes.body, el("div", { class: "figure" }, total, stale), bar, list);
   }
 
   /** @param {Summary["estimate"]} estimate */
@@ -81,7 +88,7 @@ export class Cards {
     const methods = estimate.methods.join(", ") || "method not told";
     put(
       this.estimate.body,
-      figure(el("span", null, "≈ ", amount(estimate.gnk, 2)), "GNK"),
+      figure(el("span", null, "≈ ", large(estimate.gnk)), "GNK"),
       el("p", null, `epoch ${integer(estimate.epoch)}, ${plural(estimate.nodes, "node")}`),
       el("p", { class: "muted", title: methods }, el("bdi", null, methods), ", ", age(estimate.observed_at)),
     );
@@ -92,7 +99,7 @@ export class Cards {
     if (!newest) return put(this.settlement.body, figure(unknown(), "GNK"), el("p", { class: "muted" }, "No epoch has settled."));
     put(
       this.settlement.body,
-      figure(amount(newest.gnk, 2), "GNK"),
+      figure(large(newest.gnk), "GNK"),
       el("p", null, `epoch ${integer(newest.epoch)}, ${plural(newest.nodes, "node")}`),
       el("p", { class: "muted", title: newest.settled_exact ? time(newest.settled_at) : `about ${time(newest.settled_at)}: interpolated` }, age(newest.settled_at, newest.settled_exact ? "" : "about ")),
     );

@@ -74,7 +74,7 @@ export class DayChart {
     const ink = colour("--text-3");
     const font = `${Math.round(parseFloat(getComputedStyle(this.root).fontSize))}px system-ui, sans-serif`;
     const scale = parseFloat(getComputedStyle(this.root).fontSize) / 11;
-    const axis = { stroke: ink, font, ticks: { show: false }, gap: 4 };
+    const axis = { stroke: ink, font, ticks: { show: false }, gap: 4 * scale };
     return {
       width,
       height,
@@ -87,7 +87,7 @@ export class DayChart {
         y: { range: (/** @type {any} */ _, /** @type {number | null} */ min, /** @type {number | null} */ max) => [Math.min(0, min ?? 0), max && max > 0 ? max * 1.08 : 1] },
       },
       axes: [
-        { ...axis, show: this.axes, size: 22 * scale, space: 64 * scale, grid: { show: false }, incrs: [1, 2, 3, 7, 14, 30].map((days) => days * DAY), values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((at) => shortDay(new Date(at * 1000).toISOString().slice(0, 10))) },
+        { ...axis, show: this.axes, size: 23 * scale, space: 64 * scale, grid: { show: false }, incrs: [1, 2, 3, 7, 14, 30].map((days) => days * DAY), values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((at) => shortDay(new Date(at * 1000).toISOString().slice(0, 10))) },
         { ...axis, show: this.axes, size: 46 * scale, space: 32 * scale, grid: { stroke: colour("--grid"), width: 1 }, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map(compact) },
       ],
       cursor: { y: false, drag: { x: false, y: false }, points: { show: (/** @type {any} */ _, /** @type {number} */ at) => at > 0 && /line|area/.test(this.#data.series[at - 1].kind) } },

@@ -1,8 +1,8 @@
 /** The columns of the table of nodes. */
 
 import { age } from "./clock.js";
-import { el, given, unknown } from "./dom.js";
-import { integer, shortDay, shortId, trimmed, TYPE_NAMES } from "./format.js";
+import { el, unknown } from "./dom.js";
+import { integer, rounded, shortDay, shortId, trimmed, TYPE_NAMES } from "./format.js";
 import { amount, copyButton, share } from "./parts.js";
 import { nodeHref } from "./router.js";
 import { badge, tag } from "./status.js";
@@ -27,6 +27,18 @@ function identity(node) {
   return [el("span", { class: "ident" }, link, under), copyButton(node.identifier, `address of ${nameOf(node)}`)];
 }
 
+/**
+ * Text that may be cut, whole in its title.
+ * @param {string | null} text
+ * @param {string | null} [short]
+ */
+function text(text, short = text) {
+  return text === null || short === null ? unknown() : el("bdi", { title: text }, short);
+}
+
+/** The last part of a model's path. @param {string | null} model */
+const modelName = (model) => model && (model.split("/").pop() || model);
+
 /** @param {FleetNode} node */
 function newestDay(node) {
   const earned = node.earnings_day;
@@ -45,16 +57,16 @@ function updated(node) {
 export const COLUMNS = [
   { sort: "identifier", label: "Node", cell: identity },
   { sort: "status", label: "Status", title: "As last reported", cell: (node) => [badge(node.status)] },
-  { sort: "gpu_type", label: "GPU", cell: (node) => [given(node.gpu_type)] },
-  { sort: "region", label: "Region", cell: (node) => [given(node.region)] },
-  { sort: "active_model", label: "Model", cell: (node) => [given(node.active_model)] },
+  { sort: "gpu_type", label: "GPU", cell: (node) => [text(node.gpu_type)] },
+  { sort: "region", label: "Region", cell: (node) => [text(node.region)] },
+  { sort: "active_model", label: "Model", cell: (node) => [text(node.active_model, modelName(node.active_model))] },
   { sort: "earnings_total", label: "Total GNK", title: "All that has settled", numeric: true, cell: (node) => [amount(node.earnings_total_gnk, 2)] },
   { sort: "earnings_day", label: "Newest day", title: "GNK of the newest UTC day with a settlement", numeric: true, cell: newestDay },
-  { sort: "uptime", label: "Uptime 24 h", title: "Healthy ÷ reachable five-minute slots", numeric: true, cell: (node) => [share(node.uptime_percent)] },
-  { sort: "weight", label: "Weight", title: "Voting weight in the epoch's group", numeric: true, cell: (node) => [node.voting_weight === null ? unknown() : el("span", { class: "num" }, trimmed(node.voting_weight))] },
+  { sort: "uptime", label: "Uptime", title: "Of the last 24 hours: healthy ÷ reachable five-minute slots", numeric: true, cell: (node) => [share(node.uptime_percent)] },
+  { sort: "weight", label: "Weight", title: "Voting weight in the epoch's group", numeric: true, cell: (node) => [node.voting_weight === null ? unknown() : el("span", { class: "num", title: trimmed(node.voting_weight) }, rounded(node.voting_weight, 2))] },
   { sort: "jobs", label: "Jobs", title: "Inferences of the running epoch", numeric: true, cell: (node) => [node.jobs_day === null ? unknown() : el("span", { class: "num" }, integer(node.jobs_day))] },
   { sort: "tokens", label: "Tokens/s", numeric: true, cell: (node) => [node.tokens_per_sec === null ? unknown() : el("span", { class: "num" }, integer(node.tokens_per_sec))] },
-  { sort: "source", label: "Source", title: "The tracker that the reading is from", cell: (node) => [given(node.source)] },
+  { sort: "source", label: "Source", title: "The tracker that the reading is from", cell: (node) => [text(node.source)] },
   { sort: "age", label: "As of", title: "When that tracker saw the node", cell: updated },
 ];
 

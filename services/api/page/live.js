@@ -66,7 +66,7 @@ export class Live extends EventTarget {
         return; // until there is another key
       }
       this.#failures += 1;
-      this.#set(this.#failures > 3 || !navigator.onLine ? "offline" : "reconnecting");
+      this.#set(this.#failures > 1 || !navigator.onLine ? "offline" : "reconnecting");
       const longest = Math.min(LONGEST_WAIT_MS, this.#wait * 2 ** (this.#failures - 1));
       await pause(longest * (0.5 + Math.random() / 2), signal);
     }

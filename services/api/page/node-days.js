@@ -4,7 +4,7 @@ import { get, isAbort, nodePath, url } from "./api.js";
 import { DayChart } from "./charts.js";
 import { el, put, setText, unknown } from "./dom.js";
 import { exact, plural, weekday } from "./format.js";
-import { amount, csvLink, failure, segments } from "./parts.js";
+import { amount, csvLink, failure, legendOf, scroller, segments } from "./parts.js";
 import { rememberInHash } from "./router.js";
 import { tag } from "./status.js";
 import { dateIn, datesBetween, known, zoneSelect } from "./zones.js";
@@ -35,7 +35,7 @@ export class NodeDays {
     this.summary = el("p", { class: "sr", "data-testid": "days-summary" });
     this.csv = csvLink("", `${identifier.replace(/[^\w.-]/g, "_")}-days.csv`);
     this.problem = el("div");
-    this.list = el("div", { class: "scroll" });
+    this.list = scroller("Days");
     this.table = el("details", { class: "as-table", "data-testid": "days-table" }, el("summary", null, "Show as a table"), this.list);
     this.table.addEventListener("toggle", () => this.#fillTable());
     const lengths = segments("Days", LENGTHS.map((one) => [one, `${one} d`]), this.length, (value) => {
@@ -48,7 +48,7 @@ export class NodeDays {
       rememberInHash("tz", zone === "UTC" ? "" : zone);
       void this.read();
     });
-    const legend = el("p", { class: "legend" }, el("span", { class: "key k-bar" }), "settled", el("span", { class: "key k-hatch" }), "today, not final", el("span", { class: "key k-gap" }), "no settlement known");
+    const legend = legendOf([["bar", "settled"], ["hatch", "today, not final"], ["gap", "no settlement known"]]);
     this.root = el(
       "section",
       { class: "panel", "aria-labelledby": "days-title", "data-testid": "days" },

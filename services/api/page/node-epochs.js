@@ -4,7 +4,7 @@ import { get, isAbort, nodePath, url } from "./api.js";
 import { age } from "./clock.js";
 import { el, icon, put, unknown } from "./dom.js";
 import { gnkOfNgonka, integer, plural, shortDay, time } from "./format.js";
-import { amount, csvLink, failure } from "./parts.js";
+import { amount, csvLink, failure, scroller, withRoles } from "./parts.js";
 import { tag } from "./status.js";
 
 /** @typedef {import("./types.js").EpochEarnings} EpochEarnings */
@@ -30,7 +30,7 @@ export class NodeEpochs {
     this.identifier = identifier;
     this.signal = signal;
     this.body = el("tbody");
-    this.table = el("table", { class: "plain epochs cardy", "aria-labelledby": "epochs-title", "data-testid": "epochs-table" }, el("thead", null, el("tr", null, ...HEADS.map((head) => el("th", { scope: "col", class: NUMERIC.has(head) ? "n" : null }, head)))), this.body);
+    this.table = withRoles(el("table", { class: "plain epochs cardy", "aria-labelledby": "epochs-title", "data-testid": "epochs-table" }, el("thead", null, el("tr", null, ...HEADS.map((head) => el("th", { scope: "col", class: NUMERIC.has(head) ? "n" : null }, head)))), this.body));
     this.note = el("div");
     this.more = el("button", { type: "button", class: "button", hidden: true, "data-testid": "more-epochs", click: () => void this.#append() }, "Older epochs");
     this.root = el(
@@ -107,7 +107,7 @@ export class NodeEpochs {
     const final = one.reports.some((report) => report.counts && report.final) || !one.reports.length;
     const state = el("span", { class: "tags" }, tag(final ? "final" : "provisional", final ? "good" : "accent"), one.restated ? tag("restated", "warn", "The source that counts gave another amount before.") : null);
     const cells = [settled, amount(one.gnk), ngonka(one.work_ngonka), ngonka(one.reward_ngonka), one.claimed === null ? unknown() : one.claimed ? "yes" : "no", el("bdi", null, one.source), state];
-    return [el("tr", { "data-testid": "epoch-row" }, el("th", { scope: "row" }, button), ...cells.map((cell, at) => el("td", { class: NUMERIC.has(HEADS[at + 1]) ? "n" : null, "data-label": HEADS[at + 1] }, cell))), reports];
+    return [el("tr", { "data-testid": "epoch-row" }, el("th", { scope: "row" }, button), ...cells.map((cell, at) => el("td", { class: NUMERIC.has(HEADS[at + 1]) ? "n" : null, "data-label": HEADS[at + 1] }, cell))), reports].map(withRoles);
   }
 }
 
@@ -117,7 +117,7 @@ const ngonka = (value) => (value === null ? unknown() : amount(gnkOfNgonka(value
 /** @param {import("./types.js").Estimate} one */
 function estimateRow(one) {
   const cells = [age(one.observed_at, "seen "), el("span", null, "≈ ", amount(one.gnk)), unknown(), unknown(), unknown(), el("bdi", null, one.source), el("span", { class: "tags" }, tag("provisional", "accent", "An estimate: never part of any other amount."), one.method ? el("bdi", { class: "muted" }, one.method) : null)];
-  return el("tr", { class: "provisional", "data-testid": "provisional-row" }, el("th", { scope: "row" }, el("span", { class: "num" }, integer(one.epoch))), ...cells.map((cell, at) => el("td", { class: NUMERIC.has(HEADS[at + 1]) ? "n" : null, "data-label": HEADS[at + 1] }, cell)));
+  return withRoles(el("tr", { class: "provisional", "data-testid": "provisional-row" }, el("th", { scope: "row" }, el("span", { class: "num" }, integer(one.epoch))), ...cells.map((cell, at) => el("td", { class: NUMERIC.has(HEADS[at + 1]) ? "n" : null, "data-label": HEADS[at + 1] }, cell))));
 }
 
 /** @param {EpochEarnings} one */
@@ -138,5 +138,5 @@ function reportsTable(one) {
       ),
     );
   }
-  return el("div", { class: "scroll" }, el("table", { class: "plain inner", "aria-label": `Reports of epoch ${one.epoch}` }, el("thead", null, el("tr", null, ...heads.map((head) => el("th", { scope: "col", class: head === "GNK" ? "n" : null }, head)))), body));
+  return scroller(`Reports of epoch ${one.epoch}`, el("table", { class: "plain inner", "aria-label": `Reports of epoch ${one.epoch}` }, el("thead", null, el("tr", null, ...heads.map((head) => el("th", { scope: "col", class: head === "GNK" ? "n" : null }, head)))), body));
 }

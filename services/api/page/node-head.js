@@ -3,7 +3,7 @@
 import { age } from "./clock.js";
 import { el, given, icon, put, unknown } from "./dom.js";
 import { integer, shortDay, shortId, time, trimmed, TYPE_NAMES } from "./format.js";
-import { amount, change, copyButton, share } from "./parts.js";
+import { amount, change, copyButton, share, withRoles } from "./parts.js";
 import { nameOf } from "./columns.js";
 import { badge, tag } from "./status.js";
 
@@ -11,6 +11,7 @@ import { badge, tag } from "./status.js";
 
 const SPAN_NAMES = { "1d": "Last full day", "7d": "7 days", "30d": "30 days", "90d": "90 days", all: "All" };
 const FACTS = ["As of", "Source", "GPU", "Region", "Model", "Weight", "Jobs this epoch", "Tokens/s", "Uptime 24 h", "Total", "First seen"];
+const WIDE = new Set(["Model", "Total"]);
 
 export class NodeHead {
   /** @param {string} identifier */
@@ -18,7 +19,7 @@ export class NodeHead {
     this.name = shortId(identifier);
     this.title = el("h1", { tabindex: "-1" }, el("bdi", null, this.name));
     this.state = el("p", { class: "node-state", "data-testid": "node-status" });
-    this.estimate = el("div", { class: "estimate", "data-testid": "node-estimate" });
+    this.estimate = el("div", { class: "estimate", "data-testid": "node-estimate" }, el("p", null, "\u00a0"));
     this.facts = el("dl", { class: "facts", "data-testid": "node-facts" });
     this.#facts(FACTS.map(() => " "));
     const address = el("p", { class: "address" }, el("bdi", { class: "mono", "data-testid": "node-address" }, identifier), copyButton(identifier, "address"));
@@ -35,7 +36,7 @@ export class NodeHead {
 
   /** @param {(string | Node | null)[]} values */
   #facts(values) {
-    put(this.facts, ...FACTS.map((name, at) => el("div", null, el("dt", null, name), el("dd", null, values[at]))));
+    put(this.facts, ...FACTS.map((name, at) => el("div", { class: WIDE.has(name) ? "wide" : null }, el("dt", null, name), el("dd", null, values[at]))));
   }
 
   /** @param {NodeDetail} node */
@@ -56,7 +57,7 @@ export class NodeHead {
       el("span", null, amount(node.earnings_total_gnk), " GNK"),
       el("time", { datetime: node.first_seen, title: time(node.first_seen) }, shortDay(node.first_seen.slice(0, 10)), ` ${node.first_seen.slice(0, 4)}`),
     ]);
-    put(this.estimate, ...node.provisional.map((one) => el("p", null, tag("estimate", "accent", "Provisional: never part of any other amount."), ` epoch ${integer(one.epoch)} may bring ≈ `, el("strong", null, amount(one.gnk)), " GNK, says ", el("bdi", null, one.source), one.method ? " (" : "", one.method ? el("bdi", null, one.method) : null, one.method ? ")" : "", ", ", age(one.observed_at))));
+    put(this.estimate, node.provisional.length ? null : el("p", null, "No source estimates the running epoch."), ...node.provisional.map((one) => el("p", null, tag("estimate", "accent", "Provisional: never part of any other amount."), ` epoch ${integer(one.epoch)} may bring ≈ `, el("strong", null, amount(one.gnk)), " GNK, says ", el("bdi", null, one.source), one.method ? " (" : "", one.method ? el("bdi", null, one.method) : null, one.method ? ")" : "", ", ", age(one.observed_at))));
   }
 }
 
@@ -73,7 +74,7 @@ export function windowsTable(windows) {
     body.append(el("tr", { "data-testid": `window-${one.span}` }, el("th", { scope: "row" }, SPAN_NAMES[one.span], el("span", { class: "under" }, range)), ...cells.map((cell, at) => el("td", { class: "n", "data-label": heads[at + 1] }, cell))));
   }
   table.append(body);
-  return table;
+  return withRoles(table);
 }
 
 /** @param {import("./types.js").DayAmount | null} one */

@@ -5,7 +5,7 @@ import { now } from "./clock.js";
 import { colour } from "./colours.js";
 import { el, put, setText } from "./dom.js";
 import { duration, percent, plural, shortDay, weekday } from "./format.js";
-import { failure, segments, share } from "./parts.js";
+import { failure, legendOf, segments, share } from "./parts.js";
 import { onTheme } from "./theme.js";
 import { steppable, Tooltip } from "./tooltip.js";
 import { dateIn } from "./zones.js";
@@ -15,9 +15,9 @@ import { dateIn } from "./zones.js";
 const SLOTS = 288;
 /** State by letter: its name, its colour, and how much of the row's height it fills, so that it is told without colour. */
 const STATES = /** @type {Record<string, [name: string, token: string, height: number]>} */ ({
-  h: ["healthy", "--good", 1],
-  u: ["seen but not healthy", "--warn", 0.62],
-  a: ["absent", "--bad", 0.34],
+  h: ["healthy", "--slot-good", 1],
+  u: ["seen but not healthy", "--slot-warn", 0.62],
+  a: ["absent", "--slot-bad", 0.34],
   "-": ["not known", "--slot-unknown", 0.1],
 });
 
@@ -41,7 +41,7 @@ export class NodeTimeline {
     this.tooltip = new Tooltip(this.grid);
     this.summary = el("p", { class: "muted small", "data-testid": "timeline-summary" }, " ");
     this.problem = el("div");
-    const legend = el("p", { class: "legend" }, ...Object.entries(STATES).flatMap(([letter, [name]]) => [el("span", { class: `key k-${letter === "-" ? "unknown" : letter}` }), name]));
+    const legend = legendOf(Object.entries(STATES).map(([letter, [name]]) => [letter === "-" ? "unknown" : letter, name]));
     this.root = el(
       "section",
       { class: "panel", "aria-labelledby": "timeline-title", "data-testid": "timeline" },

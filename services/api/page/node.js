@@ -24,7 +24,7 @@ export function nodeView(route, setTitle) {
   const ending = new AbortController();
   const { signal } = ending;
   const head = new NodeHead(identifier);
-  const windows = el("section", { class: "panel", "aria-labelledby": "windows-title", "data-testid": "windows" }, el("h2", { id: "windows-title" }, "Earnings by window"));
+  const windows = el("section", { class: "panel", "aria-labelledby": "windows-title", "data-testid": "windows" }, el("div", { class: "panel-head" }, el("h2", { id: "windows-title" }, "Earnings by window")));
   const windowsBody = el("div", { class: "windows-body" }, el("div", { class: "skeleton" }));
   windows.append(windowsBody);
   const days = new NodeDays(identifier, route.query, signal);

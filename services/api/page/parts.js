@@ -33,7 +33,7 @@ export function change(span, than = "") {
   const direction = value > 0.05 ? "up" : value < -0.05 ? "down" : "flat";
   const d = { up: "m1.5 7.5 4.5-5 4.5 5Z", down: "m1.5 3.5 4.5 5 4.5-5Z", flat: "M1.5 5h9v2h-9Z" }[direction];
   const arrow = svg("svg", { class: "shape", viewBox: "0 0 12 12", "aria-hidden": "true" }, svg("path", { d }));
-  return el("span", { class: `change c-${direction}`, title: `${exact(span.change_gnk)} GNK` }, arrow, el("span", { class: "num" }, signedPercent(value)), than && ` ${than}`);
+  return el("span", { class: `change c-${direction}`, title: `${exact(span.change_gnk)} GNK` }, arrow, el("span", { class: "num" }, signedPercent(value)), than && el("span", { class: "than" }, than));
 }
 
 /**
@@ -118,3 +118,31 @@ export function failure(error, again) {
   const text = error instanceof Error ? error.message : "Something went wrong.";
   return el("div", { class: "empty", "data-testid": "failure" }, el("p", null, text), el("button", { type: "button", class: "button", click: again }, "Try again"));
 }
+
+/**
+ * What the marks of a chart mean.
+ * @param {[mark: string, meaning: string][]} keys
+ */
+export const legendOf = (keys) =>
+  el("p", { class: "legend" }, ...keys.map(([mark, meaning]) => el("span", null, el("span", { class: `key k-${mark}` }), meaning)));
+
+/**
+ * Says the roles of a table's parts aloud: with another display, as on a telephone, some browsers forget them.
+ * @template {HTMLElement} T
+ * @param {T} table or a part of it
+ */
+export function withRoles(table) {
+  const roles = { table: "table", thead: "rowgroup", tbody: "rowgroup", tr: "row", td: "cell", 'th[scope="row"]': "rowheader", 'th[scope="col"]': "columnheader" };
+  for (const [selector, role] of Object.entries(roles)) {
+    if (table.matches(selector)) table.setAttribute("role", role);
+    for (const part of table.querySelectorAll(selector)) part.setAttribute("role", role);
+  }
+  return table;
+}
+
+/**
+ * What may be wider than its place, and is scrolled then, also by keyboard.
+ * @param {string} label
+ * @param {...Node} children
+ */
+export const scroller = (label, ...children) => el("div", { class: "scroll", role: "group", "aria-label": label, tabindex: "0" }, ...children);
