@@ -31,7 +31,13 @@ let reachable = true;
 let newest = now();
 
 function missing() {
-  const root = el("div", { class: "panel empty", "data-testid": "missing" }, el("h1", { tabindex: "-1" }, "Nothing here"), el("p", null, "This address leads nowhere."), el("a", { class: "button", href: "#/" }, "To the fleet"));
+  const root = el(
+    "div",
+    { class: "panel empty", "data-testid": "missing" },
+    el("h1", { tabindex: "-1" }, "Nothing here"),
+    el("p", null, "This address leads nowhere."),
+    el("a", { class: "button", href: "#/" }, "To the fleet"),
+  );
   return { root, title: "Nothing here", enter() {}, event() {}, reload() {} };
 }
 
@@ -75,14 +81,17 @@ function lock() {
   live.stop();
   setKey(null);
   byId("forget-key").hidden = true;
-  put(main, keyForm(again, (value) => {
-    setKey(value);
-    locked = false;
-    byId("forget-key").hidden = false;
-    shown = "";
-    go();
-    view?.reload();
-  }));
+  put(
+    main,
+    keyForm(again, (value) => {
+      setKey(value);
+      locked = false;
+      byId("forget-key").hidden = false;
+      shown = "";
+      go();
+      view?.reload();
+    }),
+  );
   main.querySelector("input")?.focus();
   showConnection();
 }
@@ -103,7 +112,10 @@ function showConnection() {
     if (notice.hidden) put(notice, el("strong"), el("span"));
     notice.hidden = false;
     setText(notice.children[0], reachable ? "No live changes." : "Offline.");
-    setText(notice.children[1], `Showing data as of ${since}; ${reachable ? "read again every few seconds" : "trying to reach the API again"}.`);
+    setText(
+      notice.children[1],
+      `Showing data as of ${since}; ${reachable ? "read again every few seconds" : "trying to reach the API again"}.`,
+    );
   } else notice.hidden = true;
 }
 

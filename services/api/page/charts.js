@@ -51,7 +51,8 @@ export class DayChart {
 
   /** @param {Data} data */
   show(data) {
-    const same = this.#plot && JSON.stringify([data.days, data.series]) === JSON.stringify([this.#data.days, this.#data.series]);
+    const same =
+      this.#plot && JSON.stringify([data.days, data.series]) === JSON.stringify([this.#data.days, this.#data.series]);
     this.#data = data;
     if (this.#at >= data.days.length) this.#at = -1;
     this.tell();
@@ -65,7 +66,10 @@ export class DayChart {
     if (mine !== this.#drawing || this.signal.aborted) return;
     this.#plot?.destroy();
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    const columns = [this.#data.days.map((day) => Date.parse(day) / 1000), ...this.#data.series.map((series) => series.values)];
+    const columns = [
+      this.#data.days.map((day) => Date.parse(day) / 1000),
+      ...this.#data.series.map((series) => series.values),
+    ];
     this.#plot = new UPlot(this.#options(UPlot, Math.max(width, 50), Math.max(height, 40)), columns, this.canvas);
   }
 
@@ -83,18 +87,52 @@ export class DayChart {
       padding: this.axes ? [8, 6, 0, 0] : [4, 2, 2, 2],
       tzDate: (/** @type {number} */ seconds) => UPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: {
-        x: { time: true, range: (/** @type {any} */ _, /** @type {number} */ min, /** @type {number} */ max) => [min - DAY / 2, max + DAY / 2] },
-        y: { range: (/** @type {any} */ _, /** @type {number | null} */ min, /** @type {number | null} */ max) => [Math.min(0, min ?? 0), max && max > 0 ? max * 1.08 : 1] },
+        x: {
+          time: true,
+          range: (/** @type {any} */ _, /** @type {number} */ min, /** @type {number} */ max) => [
+            min - DAY / 2,
+            max + DAY / 2,
+          ],
+        },
+        y: {
+          range: (/** @type {any} */ _, /** @type {number | null} */ min, /** @type {number | null} */ max) => [
+            Math.min(0, min ?? 0),
+            max && max > 0 ? max * 1.08 : 1,
+          ],
+        },
       },
       axes: [
-        { ...axis, show: this.axes, size: 23 * scale, space: 64 * scale, grid: { show: false }, incrs: [1, 2, 3, 7, 14, 30].map((days) => days * DAY), values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((at) => shortDay(new Date(at * 1000).toISOString().slice(0, 10))) },
-        { ...axis, show: this.axes, size: 46 * scale, space: 32 * scale, grid: { stroke: colour("--grid"), width: 1 }, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map(compact) },
+        {
+          ...axis,
+          show: this.axes,
+          size: 23 * scale,
+          space: 64 * scale,
+          grid: { show: false },
+          incrs: [1, 2, 3, 7, 14, 30].map((days) => days * DAY),
+          values: (/** @type {any} */ _, /** @type {number[]} */ splits) =>
+            splits.map((at) => shortDay(new Date(at * 1000).toISOString().slice(0, 10))),
+        },
+        {
+          ...axis,
+          show: this.axes,
+          size: 46 * scale,
+          space: 32 * scale,
+          grid: { stroke: colour("--grid"), width: 1 },
+          values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map(compact),
+        },
       ],
-      cursor: { y: false, drag: { x: false, y: false }, points: { show: (/** @type {any} */ _, /** @type {number} */ at) => at > 0 && /line|area/.test(this.#data.series[at - 1].kind) } },
+      cursor: {
+        y: false,
+        drag: { x: false, y: false },
+        points: {
+          show: (/** @type {any} */ _, /** @type {number} */ at) =>
+            at > 0 && /line|area/.test(this.#data.series[at - 1].kind),
+        },
+      },
       series: [{}, ...this.#data.series.map((series) => this.#series(UPlot, series))],
       hooks: {
         setCursor: [(/** @type {any} */ plot) => this.#hover(plot)],
-        draw: [(/** @type {any} */ plot) => this.#gaps(plot)],
+        draw: [(/** @type {any} */ plot) => this.#marks(plot)],
       },
     };
   }
@@ -105,22 +143,35 @@ export class DayChart {
     const base = { label: series.label, stroke, points: { show: false }, spanGaps: false };
     if (series.kind === "line") return { ...base, width: 2 };
     if (series.kind === "area") return { ...base, width: 1.5, fill: colour("--accent-wash") };
-    const bars = { ...base, width: series.kind === "hatched" ? 1 : 0, paths: UPlot.paths.bars({ size: [0.72, 56], radius: 0.12 }) };
+    const bars = {
+      ...base,
+      width: series.kind === "hatched" ? 1 : 0,
+      paths: UPlot.paths.bars({ size: [0.72, 56], radius: 0.12 }),
+    };
     if (series.kind === "bars") return { ...bars, fill: stroke };
     return { ...bars, fill: (/** @type {any} */ plot) => hatched(plot.ctx, stroke, colour("--surface")) };
   }
 
-  /** Marks days of which nothing is known on the base line, so that a gap does not look like a zero. @param {any} plot */
-  #gaps(plot) {
+  /**
+   * Marks days of which nothing is known with a dot, and days that brought nothing with a flat line: neither would show.
+   * @param {any} plot
+   */
+  #marks(plot) {
     if (!this.axes) return;
     const { ctx } = plot;
-    ctx.save();
-    ctx.fillStyle = colour("--text-3");
     const size = 2 * devicePixelRatio;
-    const y = plot.valToPos(0, "y", true) - size * 2.5;
+    const base = plot.valToPos(0, "y", true);
+    const width = (0.72 * plot.bbox.width) / plot.data[0].length;
+    const bars = this.#data.series.find((series) => series.kind === "bars");
+    const [dot, flat] = [colour("--text-3"), colour(bars?.token ?? "--accent")];
+    ctx.save();
     plot.data[0].forEach((/** @type {number} */ at, /** @type {number} */ index) => {
-      if (this.#data.series.some((series) => series.values[index] !== null)) return;
-      ctx.fillRect(plot.valToPos(at, "x", true) - size / 2, y, size, size);
+      const x = plot.valToPos(at, "x", true);
+      const values = this.#data.series.map((series) => series.values[index]);
+      ctx.fillStyle = dot;
+      if (values.every((value) => value === null)) ctx.fillRect(x - size / 2, base - size * 3, size, size);
+      ctx.fillStyle = flat;
+      if (bars && values.includes(0)) ctx.fillRect(x - width / 2, base - size / 2, width, size);
     });
     ctx.restore();
   }
@@ -137,7 +188,11 @@ export class DayChart {
   #tip(plot, index) {
     const value = this.#data.series.map((series) => series.values[index]).find((one) => one !== null) ?? 0;
     const over = plot.over;
-    this.tooltip.show(over.offsetLeft + plot.valToPos(plot.data[0][index], "x"), over.offsetTop + plot.valToPos(value, "y"), this.#data.describe(index));
+    this.tooltip.show(
+      over.offsetLeft + plot.valToPos(plot.data[0][index], "x"),
+      over.offsetTop + plot.valToPos(value, "y"),
+      this.#data.describe(index),
+    );
   }
 
   /** @param {number} index */
@@ -155,6 +210,7 @@ export class DayChart {
 
   #fit() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    if (this.#plot && width && (width !== this.#plot.width || height !== this.#plot.height)) this.#plot.setSize({ width, height });
+    if (this.#plot && width && (width !== this.#plot.width || height !== this.#plot.height))
+      this.#plot.setSize({ width, height });
   }
 }

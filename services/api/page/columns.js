@@ -15,7 +15,12 @@ export const nameOf = (node) => node.display_name ?? shortId(node.identifier);
 
 /** @param {FleetNode} node */
 function identity(node) {
-  const link = el("a", { class: "name", href: nodeHref(node.identifier), title: node.identifier, "data-testid": "node-link" });
+  const link = el("a", {
+    class: "name",
+    href: nodeHref(node.identifier),
+    title: node.identifier,
+    "data-testid": "node-link",
+  });
   const under = el("span", { class: "under" });
   if (node.display_name === null) {
     link.append(el("bdi", { class: "mono" }, shortId(node.identifier)));
@@ -43,14 +48,22 @@ const modelName = (model) => model && (model.split("/").pop() || model);
 function newestDay(node) {
   const earned = node.earnings_day;
   if (earned === null) return [unknown()];
-  const date = el("span", { class: "under" }, shortDay(earned.date), earned.final ? null : el("span", { title: "The day is not over." }, " so far"));
+  const date = el(
+    "span",
+    { class: "under" },
+    shortDay(earned.date),
+    earned.final ? null : el("span", { title: "The day is not over." }, " so far"),
+  );
   return [amount(earned.gnk, 4), date];
 }
 
 /** @param {FleetNode} node */
 function updated(node) {
   if (node.fetched_at === null) return [unknown()];
-  return [age(node.fetched_at), node.stale ? tag("stale", "warn", "Older than the time to live: a refresh has been asked for.") : ""];
+  return [
+    age(node.fetched_at),
+    node.stale ? tag("stale", "warn", "Older than the time to live: a refresh has been asked for.") : "",
+  ];
 }
 
 /** @type {Column[]} */
@@ -60,13 +73,63 @@ export const COLUMNS = [
   { sort: "gpu_type", label: "GPU", cell: (node) => [text(node.gpu_type)] },
   { sort: "region", label: "Region", cell: (node) => [text(node.region)] },
   { sort: "active_model", label: "Model", cell: (node) => [text(node.active_model, modelName(node.active_model))] },
-  { sort: "earnings_total", label: "Total GNK", title: "All that has settled", numeric: true, cell: (node) => [amount(node.earnings_total_gnk, 2)] },
-  { sort: "earnings_day", label: "Newest day", title: "GNK of the newest UTC day with a settlement", numeric: true, cell: newestDay },
-  { sort: "uptime", label: "Uptime", title: "Of the last 24 hours: healthy ÷ reachable five-minute slots", numeric: true, cell: (node) => [share(node.uptime_percent)] },
-  { sort: "weight", label: "Weight", title: "Voting weight in the epoch's group", numeric: true, cell: (node) => [node.voting_weight === null ? unknown() : el("span", { class: "num", title: trimmed(node.voting_weight) }, rounded(node.voting_weight, 2))] },
-  { sort: "jobs", label: "Jobs", title: "Inferences of the running epoch", numeric: true, cell: (node) => [node.jobs_day === null ? unknown() : el("span", { class: "num" }, integer(node.jobs_day))] },
-  { sort: "tokens", label: "Tokens/s", numeric: true, cell: (node) => [node.tokens_per_sec === null ? unknown() : el("span", { class: "num" }, integer(node.tokens_per_sec))] },
-  { sort: "source", label: "Source", title: "The tracker that the reading is from", cell: (node) => [text(node.source)] },
+  {
+    sort: "earnings_total",
+    label: "Total GNK",
+    title: "All that has settled",
+    numeric: true,
+    cell: (node) => [amount(node.earnings_total_gnk, 2)],
+  },
+  {
+    sort: "earnings_day",
+    label: "Newest day",
+    title: "GNK of the newest UTC day with a settlement",
+    numeric: true,
+    cell: newestDay,
+  },
+  {
+    sort: "uptime",
+    label: "Uptime",
+    title: "Of the last 24 hours: healthy ÷ reachable five-minute slots",
+    numeric: true,
+    cell: (node) => [share(node.uptime_percent)],
+  },
+  {
+    sort: "weight",
+    label: "Weight",
+    title: "Voting weight in the epoch's group",
+    numeric: true,
+    cell: (node) => [
+      node.voting_weight === null
+        ? unknown()
+        : el(
+            "span",
+            { class: "num", title: trimmed(node.voting_weight) },
+            rounded(node.voting_weight, 2).replace(/\.00$/, ""),
+          ),
+    ],
+  },
+  {
+    sort: "jobs",
+    label: "Jobs",
+    title: "Inferences of the running epoch",
+    numeric: true,
+    cell: (node) => [node.jobs_day === null ? unknown() : el("span", { class: "num" }, integer(node.jobs_day))],
+  },
+  {
+    sort: "tokens",
+    label: "Tokens/s",
+    numeric: true,
+    cell: (node) => [
+      node.tokens_per_sec === null ? unknown() : el("span", { class: "num" }, integer(node.tokens_per_sec)),
+    ],
+  },
+  {
+    sort: "source",
+    label: "Source",
+    title: "The tracker that the reading is from",
+    cell: (node) => [text(node.source)],
+  },
   { sort: "age", label: "As of", title: "When that tracker saw the node", cell: updated },
 ];
 
@@ -85,7 +148,14 @@ export function createRow(node) {
   const row = el("tr", { role: "row", "data-testid": "node-row", "data-id": node.identifier });
   for (const column of COLUMNS) {
     const first = column.sort === "identifier";
-    row.append(el(first ? "th" : "td", { role: first ? "rowheader" : "cell", scope: first ? "row" : null, class: `c-${column.sort}${column.numeric ? " n" : ""}`, "data-label": column.label }));
+    row.append(
+      el(first ? "th" : "td", {
+        role: first ? "rowheader" : "cell",
+        scope: first ? "row" : null,
+        class: `c-${column.sort}${column.numeric ? " n" : ""}`,
+        "data-label": column.label,
+      }),
+    );
   }
   updateRow(row, node);
   return row;
@@ -117,4 +187,3 @@ function flash(row) {
   void row.offsetWidth; // begins the animation anew
   row.classList.add("flash");
 }
-

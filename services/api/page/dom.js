@@ -83,7 +83,12 @@ export const sr = (text) => el("span", { class: "sr" }, text);
 
 /** What stands where a value is not known. */
 export function unknown() {
-  return el("span", { class: "unknown", title: "not known" }, el("span", { "aria-hidden": "true" }, "–"), sr("not known"));
+  return el(
+    "span",
+    { class: "unknown", title: "not known" },
+    el("span", { "aria-hidden": "true" }, "–"),
+    sr("not known"),
+  );
 }
 
 /**
@@ -109,5 +114,9 @@ const PATHS = {
  * @param {keyof typeof PATHS} name
  */
 export function icon(name) {
-  return svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" }, svg("path", { d: PATHS[name] }));
+  return svg(
+    "svg",
+    { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" },
+    svg("path", { d: PATHS[name] }),
+  );
 }

@@ -56,12 +56,27 @@ export class Filters {
   /** @param {(params: Record<string, string | string[]>) => void} changed */
   constructor(changed) {
     this.changed = changed;
-    this.text = el("input", { type: "search", placeholder: "Name, address or model", "aria-label": "Filter by name, address or model", maxlength: "100", autocomplete: "off", spellcheck: "false", "data-testid": "filter-text" });
-    this.text.addEventListener("input", afterQuiet(() => this.#set("q", this.text.value.trim()), 250));
+    this.text = el("input", {
+      type: "search",
+      placeholder: "Name, address or model",
+      "aria-label": "Filter by name, address or model",
+      maxlength: "100",
+      autocomplete: "off",
+      spellcheck: "false",
+      "data-testid": "filter-text",
+    });
+    this.text.addEventListener(
+      "input",
+      afterQuiet(() => this.#set("q", this.text.value.trim()), 250),
+    );
     for (const name of CHOICES) this.#menus[name] = this.#menu(name);
     this.stale = el("input", { type: "checkbox", "data-testid": "filter-stale" });
     this.stale.addEventListener("change", () => this.#set("stale", this.stale.checked ? "true" : ""));
-    this.clear = el("button", { type: "button", class: "button quiet", hidden: true, "data-testid": "filter-clear", click: () => this.reset() }, "Clear");
+    this.clear = el(
+      "button",
+      { type: "button", class: "button quiet", hidden: true, "data-testid": "filter-clear", click: () => this.reset() },
+      "Clear",
+    );
     this.order = el("select", { "aria-label": "Sort by", "data-testid": "sort-select" });
     for (const column of COLUMNS) {
       for (const minus of ["", "-"]) {
@@ -122,7 +137,14 @@ export class Filters {
   #menu(name) {
     const menu = el("details", { class: "menu", "data-testid": `filter-${name}` });
     menu.append(el("summary", { class: "button" }, LABELS[name], el("span", { class: "count" }), icon("down")));
-    menu.append(el("fieldset", { class: "popover" }, el("legend", { class: "sr" }, LABELS[name]), el("div", { class: "options" })));
+    menu.append(
+      el(
+        "fieldset",
+        { class: "popover" },
+        el("legend", { class: "sr" }, LABELS[name]),
+        el("div", { class: "options" }),
+      ),
+    );
     menu.addEventListener("toggle", () => menu.open && this.#close(menu));
     return menu;
   }
@@ -142,7 +164,8 @@ export class Filters {
       boxes.forEach((box, at) => {
         box.checked = chosen.has(box.value);
         const nodes = options[at].nodes;
-        /** @type {HTMLElement} */ (box.parentElement?.lastElementChild).textContent = nodes === null ? "" : integer(nodes);
+        /** @type {HTMLElement} */ (box.parentElement?.lastElementChild).textContent =
+          nodes === null ? "" : integer(nodes);
       });
       return;
     }
@@ -160,7 +183,14 @@ export class Filters {
       else values.delete(key);
       this.#set(name, [...values]);
     });
-    return el("label", null, box, name === "status" ? shape(key) : null, el("bdi", null, key), el("span", { class: "num muted" }, nodes === null ? "" : integer(nodes)));
+    return el(
+      "label",
+      null,
+      box,
+      name === "status" ? shape(key) : null,
+      el("bdi", null, key),
+      el("span", { class: "num muted" }, nodes === null ? "" : integer(nodes)),
+    );
   }
 
   /** @param {EventTarget | null} inside closes all menus but the one that holds this */

@@ -28,24 +28,56 @@ export function fleetView(signal) {
   const filters = new Filters((params) => void apply(params));
   const count = el("p", { class: "muted", "data-testid": "node-count" }, " ");
   const csv = csvLink(url("/nodes", { format: "csv" }), "nodes.csv");
-  const moved = el("button", { type: "button", class: "button accent moved", hidden: true, "data-testid": "moved", click: () => void load() }, "Order has changed: sort again");
+  const moved = el(
+    "button",
+    { type: "button", class: "button accent moved", hidden: true, "data-testid": "moved", click: () => void load() },
+    "Order has changed: sort again",
+  );
   const body = el("tbody", { role: "rowgroup" });
   const heads = COLUMNS.map((column) => {
-    const button = el("button", { type: "button", title: column.title, "data-testid": `sort-${column.sort}`, click: () => sortBy(column) }, column.label);
-    return el("th", { role: "columnheader", scope: "col", class: `c-${column.sort}${column.numeric ? " n" : ""}` }, button);
+    const button = el(
+      "button",
+      { type: "button", title: column.title, "data-testid": `sort-${column.sort}`, click: () => sortBy(column) },
+      column.label,
+    );
+    return el(
+      "th",
+      { role: "columnheader", scope: "col", class: `c-${column.sort}${column.numeric ? " n" : ""}` },
+      button,
+    );
   });
-  const table = el("table", { class: "nodes", role: "table", "aria-label": "Nodes", "data-testid": "nodes" }, el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...heads)), body);
+  const table = el(
+    "table",
+    { class: "nodes", role: "table", "aria-label": "Nodes", "data-testid": "nodes" },
+    el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...heads)),
+    body,
+  );
   const end = el("div", { class: "table-end", "data-testid": "table-end" });
-  const more = el("button", { type: "button", class: "button", hidden: true, "data-testid": "load-more", click: () => void loadMore() }, "Load more");
+  const more = el(
+    "button",
+    { type: "button", class: "button", hidden: true, "data-testid": "load-more", click: () => void loadMore() },
+    "Load more",
+  );
   const root = el(
     "div",
     { class: "fleet", "data-testid": "view-fleet" },
     el("h1", { class: "sr", tabindex: "-1" }, "Fleet"),
     cards.root,
-    el("section", { class: "panel table-panel", "aria-label": "Nodes" }, el("div", { class: "table-tools" }, filters.root, el("div", { class: "table-side" }, count, csv)), table, end, more),
+    el(
+      "section",
+      { class: "panel table-panel", "aria-label": "Nodes" },
+      el("div", { class: "table-tools" }, filters.root, el("div", { class: "table-side" }, count, csv)),
+      table,
+      end,
+      more,
+    ),
     moved,
   );
-  const rows = new WindowedRows(body, { create: createRow, update: updateRow, seen: (_, last) => last > list.items.length - AHEAD_ROWS && list.hasMore && void loadMore() });
+  const rows = new WindowedRows(body, {
+    create: createRow,
+    update: updateRow,
+    seen: (_, last) => last > list.items.length - AHEAD_ROWS && list.hasMore && void loadMore(),
+  });
   /** @type {Record<string, string | string[]> | null} */
   let loaded = null;
   let loading = 0;
@@ -72,7 +104,8 @@ export function fleetView(signal) {
     filters.show(params);
     const sort = String(params.sort);
     COLUMNS.forEach((column, at) => {
-      if (sort.replace(/^-/, "") === column.sort) heads[at].setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
+      if (sort.replace(/^-/, "") === column.sort)
+        heads[at].setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
       else heads[at].removeAttribute("aria-sort");
     });
     csv.href = url("/nodes", { ...params, format: "csv" });
@@ -115,35 +148,64 @@ export function fleetView(signal) {
     setText(count, all ? plural(total, "node") : `${integer(list.items.length)} of ${plural(total, "node")}`);
     more.hidden = true;
     moved.hidden = !list.moved;
-    if (total === 0) put(end, el("div", { class: "empty", "data-testid": "no-nodes" }, el("p", null, Object.keys(filters.params).length > 1 ? "No node passes these filters." : "No node is known yet."), Object.keys(filters.params).length > 1 ? el("button", { type: "button", class: "button", click: () => filters.reset() }, "Clear the filters") : null));
+    if (total === 0)
+      put(
+        end,
+        el(
+          "div",
+          { class: "empty", "data-testid": "no-nodes" },
+          el(
+            "p",
+            null,
+            Object.keys(filters.params).length > 1 ? "No node passes these filters." : "No node is known yet.",
+          ),
+          Object.keys(filters.params).length > 1
+            ? el("button", { type: "button", class: "button", click: () => filters.reset() }, "Clear the filters")
+            : null,
+        ),
+      );
     else put(end, all ? null : el("p", { class: "muted pad" }, "Loading more…"));
   }
 
-  const readSummary = atMostEvery(async () => {
-    if (!root.isConnected) return;
-    try {
-      const [summary, sources] = await Promise.all([get("/summary"), get("/sources")]);
-      cards.show(summary);
-      filters.offer("status", ["healthy", "unhealthy", "jailed", "offline", "unknown"].map((key) => ({ key, nodes: summary.nodes[key] })));
-      filters.offer("gpu_type", summary.gpu_types);
-      filters.offer("region", summary.regions);
-      filters.offer("source", sources.items.map((/** @type {import("./types.js").Source} */ one) => ({ key: one.name, nodes: one.nodes })));
-    } catch (error) {
-      if (cards.root.getAttribute("aria-busy") === "true") announce(error instanceof Error ? error.message : "");
-    }
-  }, SUMMARY_MS, signal);
+  const readSummary = atMostEvery(
+    async () => {
+      if (!root.isConnected) return;
+      try {
+        const [summary, sources] = await Promise.all([get("/summary"), get("/sources")]);
+        cards.show(summary);
+        filters.offer(
+          "status",
+          ["healthy", "unhealthy", "jailed", "offline", "unknown"].map((key) => ({ key, nodes: summary.nodes[key] })),
+        );
+        filters.offer("gpu_type", summary.gpu_types);
+        filters.offer("region", summary.regions);
+        filters.offer(
+          "source",
+          sources.items.map((/** @type {import("./types.js").Source} */ one) => ({ key: one.name, nodes: one.nodes })),
+        );
+      } catch (error) {
+        if (cards.root.getAttribute("aria-busy") === "true") announce(error instanceof Error ? error.message : "");
+      }
+    },
+    SUMMARY_MS,
+    signal,
+  );
 
-  const readAgain = atMostEvery(async () => {
-    if (!root.isConnected || loaded === null) return;
-    const [first, last] = rows.range;
-    const calm = scrollY < 200 && !body.matches(":hover, :focus-within");
-    try {
-      await list.refresh(first, last, calm);
-      if (root.isConnected) draw();
-    } catch {
-      // The notice of the shell tells; what is shown stays.
-    }
-  }, READ_AGAIN_MS, signal);
+  const readAgain = atMostEvery(
+    async () => {
+      if (!root.isConnected || loaded === null) return;
+      const [first, last] = rows.range;
+      const calm = scrollY < 200 && !body.matches(":hover, :focus-within");
+      try {
+        await list.refresh(first, last, calm);
+        if (root.isConnected) draw();
+      } catch {
+        // The notice of the shell tells; what is shown stays.
+      }
+    },
+    READ_AGAIN_MS,
+    signal,
+  );
 
   return {
     root,
@@ -161,7 +223,13 @@ export function fleetView(signal) {
       if (type === "status") {
         const node = list.find(data.identifier);
         if (node) {
-          list.patch({ ...node, status: data.to, fetched_at: data.at ?? node.fetched_at, source: data.source ?? node.source, stale: false });
+          list.patch({
+            ...node,
+            status: data.to,
+            fetched_at: data.at ?? node.fetched_at,
+            source: data.source ?? node.source,
+            stale: false,
+          });
           rows.draw();
           announceStatus(data.identifier, nameOf(node), data.to ?? "unknown");
         }

@@ -5,7 +5,13 @@ const integers = new Intl.NumberFormat("en");
 const compacts = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 const shortDays = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
-const weekdays = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
+const weekdays = new Intl.DateTimeFormat("en-GB", {
+  weekday: "short",
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  timeZone: "UTC",
+});
 const times = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" });
 
 /**
@@ -114,7 +120,9 @@ export function duration(seconds) {
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
   if (seconds < 2 * 86400) {
     const minutes = Math.floor((seconds % 3600) / 60);
-    return seconds < 6 * 3600 && minutes ? `${Math.floor(seconds / 3600)} h ${minutes} min` : `${Math.floor(seconds / 3600)} h`;
+    return seconds < 6 * 3600 && minutes
+      ? `${Math.floor(seconds / 3600)} h ${minutes} min`
+      : `${Math.floor(seconds / 3600)} h`;
   }
   return `${Math.floor(seconds / 86400)} days`;
 }

@@ -86,7 +86,11 @@ export class Live extends EventTarget {
       /** @type {Record<string, string>} */
       const headers = { Accept: "text/event-stream", ...authorization() };
       if (this.#lastId !== null) headers["Last-Event-ID"] = this.#lastId;
-      const response = await fetch(url("/events", { node: this.#node }), { headers, signal: connection.signal, cache: "no-store" });
+      const response = await fetch(url("/events", { node: this.#node }), {
+        headers,
+        signal: connection.signal,
+        cache: "no-store",
+      });
       if (!response.ok || !response.body) return response.status;
       const again = this.#failures > 0;
       this.#failures = 0;

@@ -36,19 +36,33 @@ export class NodeDays {
     this.csv = csvLink("", `${identifier.replace(/[^\w.-]/g, "_")}-days.csv`);
     this.problem = el("div");
     this.list = scroller("Days");
-    this.table = el("details", { class: "as-table", "data-testid": "days-table" }, el("summary", null, "Show as a table"), this.list);
+    this.table = el(
+      "details",
+      { class: "as-table", "data-testid": "days-table" },
+      el("summary", null, "Show as a table"),
+      this.list,
+    );
     this.table.addEventListener("toggle", () => this.#fillTable());
-    const lengths = segments("Days", LENGTHS.map((one) => [one, `${one} d`]), this.length, (value) => {
-      this.length = value;
-      rememberInHash("days", value === "30" ? "" : value);
-      void this.read();
-    });
+    const lengths = segments(
+      "Days",
+      LENGTHS.map((one) => [one, `${one} d`]),
+      this.length,
+      (value) => {
+        this.length = value;
+        rememberInHash("days", value === "30" ? "" : value);
+        void this.read();
+      },
+    );
     const zones = zoneSelect(this.zone, (zone) => {
       this.zone = zone;
       rememberInHash("tz", zone === "UTC" ? "" : zone);
       void this.read();
     });
-    const legend = legendOf([["bar", "settled"], ["hatch", "today, not final"], ["gap", "no settlement known"]]);
+    const legend = legendOf([
+      ["bar", "settled"],
+      ["hatch", "today, not final"],
+      ["gap", "no settlement known"],
+    ]);
     this.root = el(
       "section",
       { class: "panel", "aria-labelledby": "days-title", "data-testid": "days" },
@@ -85,14 +99,24 @@ export class NodeDays {
       this.#show(datesBetween(since, until), items);
     } catch (error) {
       if (mine !== this.#reading || isAbort(error)) return;
-      if (!this.#dates.length) put(this.problem, failure(error, () => void this.read()));
+      if (!this.#dates.length)
+        put(
+          this.problem,
+          failure(error, () => void this.read()),
+        );
     }
   }
 
   /** @param {string} since @param {string} until */
   #state(since, until) {
     const range = `${weekday(since)} to ${weekday(until)}. `;
-    setText(this.statement, range + (this.zone === "UTC" ? "Days are UTC dates of settlement, as in the recorded history." : `Epochs by their date of settlement in ${this.zone}. The recorded history has UTC days: its rows may differ from these.`));
+    setText(
+      this.statement,
+      range +
+        (this.zone === "UTC"
+          ? "Days are UTC dates of settlement, as in the recorded history."
+          : `Epochs by their date of settlement in ${this.zone}. The recorded history has UTC days: its rows may differ from these.`),
+    );
   }
 
   /** @param {string[]} dates @param {PeriodEarnings[]} items */
@@ -112,7 +136,10 @@ export class NodeDays {
       describe: (index) => this.#describe(dates[index]),
     });
     const settled = dates.filter((date) => this.#byDate.has(date)).length;
-    setText(this.summary, `Settlements on ${settled} of ${plural(dates.length, "day")}; nothing is known of the others.`);
+    setText(
+      this.summary,
+      `Settlements on ${settled} of ${plural(dates.length, "day")}; nothing is known of the others.`,
+    );
     this.#fillTable();
   }
 
@@ -120,7 +147,11 @@ export class NodeDays {
   #describe(date) {
     const one = this.#byDate.get(date);
     if (!one) return [weekday(date), "no settlement known"];
-    return [weekday(date), `${exact(one.gnk)} GNK`, one.final ? `from ${one.source ?? "several sources"}` : "so far: the day is not over"];
+    return [
+      weekday(date),
+      `${exact(one.gnk)} GNK`,
+      one.final ? `from ${one.source ?? "several sources"}` : "so far: the day is not over",
+    ];
   }
 
   #fillTable() {
@@ -128,8 +159,40 @@ export class NodeDays {
     const body = el("tbody");
     for (const date of [...this.#dates].reverse()) {
       const one = this.#byDate.get(date);
-      body.append(el("tr", null, el("th", { scope: "row" }, weekday(date)), el("td", { class: "n" }, one ? amount(one.gnk) : unknown()), el("td", null, one ? tag(one.final ? "final" : "not final", one.final ? "good" : "warn") : tag("no settlement known")), el("td", null, one?.source ? el("bdi", null, one.source) : "")));
+      body.append(
+        el(
+          "tr",
+          null,
+          el("th", { scope: "row" }, weekday(date)),
+          el("td", { class: "n" }, one ? amount(one.gnk) : unknown()),
+          el(
+            "td",
+            null,
+            one ? tag(one.final ? "final" : "not final", one.final ? "good" : "warn") : tag("no settlement known"),
+          ),
+          el("td", null, one?.source ? el("bdi", null, one.source) : ""),
+        ),
+      );
     }
-    put(this.list, el("table", { class: "plain", "aria-labelledby": "days-title" }, el("thead", null, el("tr", null, el("th", { scope: "col" }, "Day"), el("th", { scope: "col", class: "n" }, "GNK"), el("th", { scope: "col" }, "State"), el("th", { scope: "col" }, "Source"))), body));
+    put(
+      this.list,
+      el(
+        "table",
+        { class: "plain", "aria-labelledby": "days-title" },
+        el(
+          "thead",
+          null,
+          el(
+            "tr",
+            null,
+            el("th", { scope: "col" }, "Day"),
+            el("th", { scope: "col", class: "n" }, "GNK"),
+            el("th", { scope: "col" }, "State"),
+            el("th", { scope: "col" }, "Source"),
+          ),
+        ),
+        body,
+      ),
+    );
   }
 }

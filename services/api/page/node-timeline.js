@@ -33,19 +33,41 @@ export class NodeTimeline {
     this.identifier = identifier;
     this.signal = signal;
     this.uptime = el("dl", { class: "uptimes", "data-testid": "uptime" });
-    put(this.uptime, ...["24 h", "7 d", "30 d"].map((span) => el("div", null, el("dt", null, `Uptime ${span}`), el("dd", null, " "))));
+    put(
+      this.uptime,
+      ...["24 h", "7 d", "30 d"].map((span) => el("div", null, el("dt", null, `Uptime ${span}`), el("dd", null, " "))),
+    );
     this.labels = el("div", { class: "timeline-labels", "aria-hidden": "true" });
     this.canvas = el("canvas");
     this.grid = el("div", { class: "timeline-grid", "data-testid": "timeline-grid" }, this.canvas);
-    this.hours = el("div", { class: "timeline-hours", "aria-hidden": "true" }, ...["00:00", "06:00", "12:00", "18:00", "24:00"].map((hour) => el("span", null, hour)));
+    this.hours = el(
+      "div",
+      { class: "timeline-hours", "aria-hidden": "true" },
+      ...["00:00", "06:00", "12:00", "18:00", "24:00"].map((hour) => el("span", null, hour)),
+    );
     this.tooltip = new Tooltip(this.grid);
     this.summary = el("p", { class: "muted small", "data-testid": "timeline-summary" }, " ");
     this.problem = el("div");
-    const legend = legendOf(Object.entries(STATES).map(([letter, [name]]) => [letter === "-" ? "unknown" : letter, name]));
+    const legend = legendOf(
+      Object.entries(STATES).map(([letter, [name]]) => [letter === "-" ? "unknown" : letter, name]),
+    );
     this.root = el(
       "section",
       { class: "panel", "aria-labelledby": "timeline-title", "data-testid": "timeline" },
-      el("div", { class: "panel-head" }, el("h2", { id: "timeline-title" }, "Health"), segments("Days of health", [["7", "7 d"], ["30", "30 d"]], "7", (value) => this.#choose(Number(value)))),
+      el(
+        "div",
+        { class: "panel-head" },
+        el("h2", { id: "timeline-title" }, "Health"),
+        segments(
+          "Days of health",
+          [
+            ["7", "7 d"],
+            ["30", "30 d"],
+          ],
+          "7",
+          (value) => this.#choose(Number(value)),
+        ),
+      ),
       this.uptime,
       el("div", { class: "timeline" }, this.labels, this.grid, this.hours),
       el("div", { class: "row" }, this.summary, legend),
@@ -77,8 +99,16 @@ export class NodeTimeline {
       this.uptime,
       ...spans.map((span) => {
         const one = uptime.find((each) => each.span === span);
-        const slots = one && one.percent !== null ? el("span", { class: "under" }, `${one.healthy_slots} of ${plural(one.reachable_slots, "slot")}`) : null;
-        return el("div", null, el("dt", null, `Uptime ${span.replace(/(\d+)/, "$1 ")}`), el("dd", null, share(one?.percent ?? null, 2), slots));
+        const slots =
+          one && one.percent !== null
+            ? el("span", { class: "under" }, `${one.healthy_slots} of ${plural(one.reachable_slots, "slot")}`)
+            : null;
+        return el(
+          "div",
+          null,
+          el("dt", null, `Uptime ${span.replace(/(\d+)/, "$1 ")}`),
+          el("dd", null, share(one?.percent ?? null, 2), slots),
+        );
       }),
     );
   }
@@ -98,7 +128,11 @@ export class NodeTimeline {
   async read() {
     const length = this.#length;
     try {
-      const answer = await get(`${nodePath(this.identifier)}/timeline`, { since: dateIn("UTC", 1 - length), until: dateIn("UTC") }, this.signal);
+      const answer = await get(
+        `${nodePath(this.identifier)}/timeline`,
+        { since: dateIn("UTC", 1 - length), until: dateIn("UTC") },
+        this.signal,
+      );
       if (length !== this.#length) return;
       this.#days = answer.days;
       this.#slotSeconds = answer.slot_seconds;
@@ -108,13 +142,18 @@ export class NodeTimeline {
       this.tell();
       this.#draw();
     } catch (error) {
-      if (!isAbort(error) && !this.#days.length) put(this.problem, failure(error, () => void this.read()));
+      if (!isAbort(error) && !this.#days.length)
+        put(
+          this.problem,
+          failure(error, () => void this.read()),
+        );
     }
   }
 
   #sum() {
     const counts = { h: 0, u: 0, a: 0 };
-    for (const day of this.#days) for (const letter of day.slots) if (letter in counts) counts[/** @type {"h"} */ (letter)] += 1;
+    for (const day of this.#days)
+      for (const letter of day.slots) if (letter in counts) counts[/** @type {"h"} */ (letter)] += 1;
     const all = counts.h + counts.u + counts.a;
     if (!all) return "Nothing is known of these days.";
     const long = (/** @type {number} */ slots) => duration(slots * this.#slotSeconds);
@@ -131,9 +170,13 @@ export class NodeTimeline {
   #describe(index) {
     const day = this.#days[Math.floor(index / SLOTS)];
     const minutes = ((index % SLOTS) * this.#slotSeconds) / 60;
-    const clock = (/** @type {number} */ at) => `${String(Math.floor(at / 60)).padStart(2, "0")}:${String(at % 60).padStart(2, "0")}`;
+    const clock = (/** @type {number} */ at) =>
+      `${String(Math.floor(at / 60)).padStart(2, "0")}:${String(at % 60).padStart(2, "0")}`;
     const begins = Date.parse(`${day.date}T00:00:00Z`) + minutes * 60_000;
-    return [STATES[day.slots[index % SLOTS]][0] + (begins > now() ? " yet" : ""), `${weekday(day.date)}, ${clock(minutes)}–${clock(minutes + this.#slotSeconds / 60)} UTC`];
+    return [
+      STATES[day.slots[index % SLOTS]][0] + (begins > now() ? " yet" : ""),
+      `${weekday(day.date)}, ${clock(minutes)}–${clock(minutes + this.#slotSeconds / 60)} UTC`,
+    ];
   }
 
   /** @param {PointerEvent} event */
@@ -150,7 +193,11 @@ export class NodeTimeline {
   #point(index) {
     this.#mark(index);
     const { clientWidth, clientHeight } = this.canvas;
-    this.tooltip.show((((index % SLOTS) + 0.5) / SLOTS) * clientWidth, (Math.floor(index / SLOTS) / this.#days.length) * clientHeight, this.#describe(index));
+    this.tooltip.show(
+      (((index % SLOTS) + 0.5) / SLOTS) * clientWidth,
+      (Math.floor(index / SLOTS) / this.#days.length) * clientHeight,
+      this.#describe(index),
+    );
   }
 
   /** @param {number} index */
@@ -172,7 +219,7 @@ export class NodeTimeline {
     this.#days.forEach((day, at) => {
       const bottom = Math.round((at + 1) * row) - gap;
       const full = bottom - Math.round(at * row);
-      for (let slot = 0; slot < SLOTS; ) {
+      for (let slot = 0; slot < SLOTS;) {
         const letter = day.slots[slot];
         let end = slot + 1;
         while (end < SLOTS && day.slots[end] === letter) end += 1;
@@ -186,6 +233,11 @@ export class NodeTimeline {
     const [day, slot] = [Math.floor(this.#at / SLOTS), this.#at % SLOTS];
     context.strokeStyle = colour("--text");
     context.lineWidth = Math.max(1, devicePixelRatio);
-    context.strokeRect(edge(slot) - 1, Math.round(day * row) + 0.5, edge(slot + 1) - edge(slot) + 2, Math.round(row) - gap);
+    context.strokeRect(
+      edge(slot) - 1,
+      Math.round(day * row) + 0.5,
+      edge(slot + 1) - edge(slot) + 2,
+      Math.round(row) - gap,
+    );
   }
 }

@@ -24,13 +24,25 @@ export function nodeView(route, setTitle) {
   const ending = new AbortController();
   const { signal } = ending;
   const head = new NodeHead(identifier);
-  const windows = el("section", { class: "panel", "aria-labelledby": "windows-title", "data-testid": "windows" }, el("div", { class: "panel-head" }, el("h2", { id: "windows-title" }, "Earnings by window")));
+  const windows = el(
+    "section",
+    { class: "panel", "aria-labelledby": "windows-title", "data-testid": "windows" },
+    el("div", { class: "panel-head" }, el("h2", { id: "windows-title" }, "Earnings by window")),
+  );
   const windowsBody = el("div", { class: "windows-body" }, el("div", { class: "skeleton" }));
   windows.append(windowsBody);
   const days = new NodeDays(identifier, route.query, signal);
   const timeline = new NodeTimeline(identifier, signal);
   const epochs = new NodeEpochs(identifier, signal);
-  const root = el("div", { class: "node", "data-testid": "view-node" }, head.root, windows, days.root, timeline.root, epochs.root);
+  const root = el(
+    "div",
+    { class: "node", "data-testid": "view-node" },
+    head.root,
+    windows,
+    days.root,
+    timeline.root,
+    epochs.root,
+  );
   /** @type {import("./types.js").NodeDetail | null} */
   let detail = null;
 
@@ -49,7 +61,16 @@ export function nodeView(route, setTitle) {
     } catch (error) {
       if (isAbort(error) || detail) return;
       if (error instanceof ProblemError && error.status === 404) {
-        put(root, el("div", { class: "panel empty", "data-testid": "no-node" }, el("h1", { tabindex: "-1" }, "No such node"), el("p", null, "No source has ever told of ", el("bdi", { class: "mono" }, identifier), "."), el("a", { class: "button", href: "#/" }, "To the fleet")));
+        put(
+          root,
+          el(
+            "div",
+            { class: "panel empty", "data-testid": "no-node" },
+            el("h1", { tabindex: "-1" }, "No such node"),
+            el("p", null, "No source has ever told of ", el("bdi", { class: "mono" }, identifier), "."),
+            el("a", { class: "button", href: "#/" }, "To the fleet"),
+          ),
+        );
         ending.abort();
       } else put(windowsBody, failure(error, readAgain));
     }
@@ -70,7 +91,13 @@ export function nodeView(route, setTitle) {
     leave: () => ending.abort(),
     event(type, data) {
       if (type === "status" && data.identifier === identifier && detail) {
-        detail = { ...detail, status: data.to, fetched_at: data.at ?? detail.fetched_at, source: data.source ?? detail.source, stale: false };
+        detail = {
+          ...detail,
+          status: data.to,
+          fetched_at: data.at ?? detail.fetched_at,
+          source: data.source ?? detail.source,
+          stale: false,
+        };
         draw();
         announceStatus(identifier, nameOf(detail), data.to ?? "unknown");
       }

@@ -84,7 +84,8 @@ export class NodeList {
         if ((begin < last && end > first) || (at === 0 && end === 0)) {
           const answer = await this.#ask(this.#params, page.cursor, page.limit, loading.signal);
           this.total = answer.total;
-          const same = answer.items.length === page.ids.length && answer.items.every((node, i) => node.identifier === page.ids[i]);
+          const same =
+            answer.items.length === page.ids.length && answer.items.every((node, i) => node.identifier === page.ids[i]);
           if (!same && order && this.#pages.length === 1) {
             this.items = [];
             this.#pages = [];

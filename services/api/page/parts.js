@@ -18,7 +18,8 @@ export function amount(gnk, places) {
 }
 
 /** @param {number | null} value @param {number} [places] */
-export const share = (value, places) => (value === null ? unknown() : el("span", { class: "num" }, percent(value, places)));
+export const share = (value, places) =>
+  value === null ? unknown() : el("span", { class: "num" }, percent(value, places));
 
 /**
  * The change against the window before.
@@ -28,12 +29,23 @@ export const share = (value, places) => (value === null ? unknown() : el("span",
 export function change(span, than = "") {
   const value = span.change_percent;
   if (span.change_gnk === null || value === null) {
-    return el("span", { class: "change", title: "not known" }, el("span", { "aria-hidden": "true" }, `– ${than}`), sr(`change ${than} not known`));
+    return el(
+      "span",
+      { class: "change", title: "not known" },
+      el("span", { "aria-hidden": "true" }, `– ${than}`),
+      sr(`change ${than} not known`),
+    );
   }
   const direction = value > 0.05 ? "up" : value < -0.05 ? "down" : "flat";
   const d = { up: "m1.5 7.5 4.5-5 4.5 5Z", down: "m1.5 3.5 4.5 5 4.5-5Z", flat: "M1.5 5h9v2h-9Z" }[direction];
   const arrow = svg("svg", { class: "shape", viewBox: "0 0 12 12", "aria-hidden": "true" }, svg("path", { d }));
-  return el("span", { class: `change c-${direction}`, title: `${exact(span.change_gnk)} GNK` }, arrow, el("span", { class: "num" }, signedPercent(value)), than && el("span", { class: "than" }, than));
+  return el(
+    "span",
+    { class: `change c-${direction}`, title: `${exact(span.change_gnk)} GNK` },
+    arrow,
+    el("span", { class: "num" }, signedPercent(value)),
+    than && el("span", { class: "than" }, than),
+  );
 }
 
 /**
@@ -42,7 +54,11 @@ export function change(span, than = "") {
  * @param {string} what for its name: "address of …"
  */
 export function copyButton(text, what) {
-  const button = el("button", { type: "button", class: "button quiet icon copy", "aria-label": `Copy ${what}`, title: `Copy ${text}` }, icon("copy"));
+  const button = el(
+    "button",
+    { type: "button", class: "button quiet icon copy", "aria-label": `Copy ${what}`, title: `Copy ${text}` },
+    icon("copy"),
+  );
   button.addEventListener("click", async (event) => {
     event.stopPropagation();
     const done = await copy(text);
@@ -80,7 +96,12 @@ async function copy(text) {
  * @param {string} [label]
  */
 export function csvLink(address, name, label = "CSV") {
-  const link = el("a", { class: "button", href: address, download: name, "data-testid": "csv" }, icon("download"), label);
+  const link = el(
+    "a",
+    { class: "button", href: address, download: name, "data-testid": "csv" },
+    icon("download"),
+    label,
+  );
   link.addEventListener("click", (event) => {
     if (key() === null) return;
     event.preventDefault();
@@ -99,7 +120,11 @@ export function csvLink(address, name, label = "CSV") {
 export function segments(label, choices, chosen, choose) {
   const group = el("div", { class: "segments", role: "group", "aria-label": label });
   for (const [value, text] of choices) {
-    const button = el("button", { type: "button", "aria-pressed": String(value === chosen), "data-value": value }, text);
+    const button = el(
+      "button",
+      { type: "button", "aria-pressed": String(value === chosen), "data-value": value },
+      text,
+    );
     button.addEventListener("click", () => {
       for (const other of group.children) other.setAttribute("aria-pressed", String(other === button));
       choose(value);
@@ -116,7 +141,12 @@ export function segments(label, choices, chosen, choose) {
  */
 export function failure(error, again) {
   const text = error instanceof Error ? error.message : "Something went wrong.";
-  return el("div", { class: "empty", "data-testid": "failure" }, el("p", null, text), el("button", { type: "button", class: "button", click: again }, "Try again"));
+  return el(
+    "div",
+    { class: "empty", "data-testid": "failure" },
+    el("p", null, text),
+    el("button", { type: "button", class: "button", click: again }, "Try again"),
+  );
 }
 
 /**
@@ -124,7 +154,11 @@ export function failure(error, again) {
  * @param {[mark: string, meaning: string][]} keys
  */
 export const legendOf = (keys) =>
-  el("p", { class: "legend" }, ...keys.map(([mark, meaning]) => el("span", null, el("span", { class: `key k-${mark}` }), meaning)));
+  el(
+    "p",
+    { class: "legend" },
+    ...keys.map(([mark, meaning]) => el("span", null, el("span", { class: `key k-${mark}` }), meaning)),
+  );
 
 /**
  * Says the roles of a table's parts aloud: with another display, as on a telephone, some browsers forget them.
@@ -132,7 +166,15 @@ export const legendOf = (keys) =>
  * @param {T} table or a part of it
  */
 export function withRoles(table) {
-  const roles = { table: "table", thead: "rowgroup", tbody: "rowgroup", tr: "row", td: "cell", 'th[scope="row"]': "rowheader", 'th[scope="col"]': "columnheader" };
+  const roles = {
+    table: "table",
+    thead: "rowgroup",
+    tbody: "rowgroup",
+    tr: "row",
+    td: "cell",
+    'th[scope="row"]': "rowheader",
+    'th[scope="col"]': "columnheader",
+  };
   for (const [selector, role] of Object.entries(roles)) {
     if (table.matches(selector)) table.setAttribute("role", role);
     for (const part of table.querySelectorAll(selector)) part.setAttribute("role", role);
@@ -145,4 +187,5 @@ export function withRoles(table) {
  * @param {string} label
  * @param {...Node} children
  */
-export const scroller = (label, ...children) => el("div", { class: "scroll", role: "group", "aria-label": label, tabindex: "0" }, ...children);
+export const scroller = (label, ...children) =>
+  el("div", { class: "scroll", role: "group", "aria-label": label, tabindex: "0" }, ...children);

@@ -12,16 +12,31 @@ import { badge, tag } from "./status.js";
 
 /** @typedef {import("./types.js").Source} Source */
 
-const MEANINGS = { ok: "answers with data of the moment", stale: "answers, with data older than the time to live", failing: "its last attempt failed", silent: "nobody has polled it for three intervals", unknown: "has not been polled yet" };
+const MEANINGS = {
+  ok: "answers with data of the moment",
+  stale: "answers, with data older than the time to live",
+  failing: "its last attempt failed",
+  silent: "nobody has polled it for three intervals",
+  unknown: "has not been polled yet",
+};
 
 /**
  * @param {AbortSignal} signal
  * @returns {import("./types.js").View}
  */
 export function sourcesView(signal) {
-  const list = el("div", { class: "source-list", "data-testid": "source-list" }, ...Array.from({ length: 3 }, () => el("div", { class: "panel source skeleton" })));
+  const list = el(
+    "div",
+    { class: "source-list", "data-testid": "source-list" },
+    ...Array.from({ length: 3 }, () => el("div", { class: "panel source skeleton" })),
+  );
   const lead = el("p", { class: "muted", "data-testid": "source-count" }, " ");
-  const root = el("div", { class: "sources", "data-testid": "view-sources" }, el("div", { class: "view-head" }, el("h1", { tabindex: "-1" }, "Sources"), lead), list);
+  const root = el(
+    "div",
+    { class: "sources", "data-testid": "view-sources" },
+    el("div", { class: "view-head" }, el("h1", { tabindex: "-1" }, "Sources"), lead),
+    list,
+  );
   /** @type {Source[] | null} */
   let items = null;
   let drawn = "";
@@ -72,7 +87,8 @@ export function sourcesView(signal) {
 /** @param {Source} source */
 function panel(source) {
   const when = (/** @type {string | null} */ moment) => (moment === null ? unknown() : age(moment));
-  const number = (/** @type {number | null} */ value) => (value === null ? unknown() : el("span", { class: "num" }, integer(value)));
+  const number = (/** @type {number | null} */ value) =>
+    value === null ? unknown() : el("span", { class: "num" }, integer(value));
   /** @type {[string, Node | string][]} */
   const facts = [
     ["Newest data", when(source.data_at)],
@@ -81,16 +97,43 @@ function panel(source) {
     ["Polled every", source.poll_interval_seconds === null ? unknown() : duration(source.poll_interval_seconds)],
     ["Epoch", number(source.epoch)],
     ["Height", number(source.height)],
-    ["Newest of", el("a", { href: fleetHref(new URLSearchParams({ source: source.name })) }, plural(source.nodes, "node"))],
+    [
+      "Shown for",
+      el("a", { href: fleetHref(new URLSearchParams({ source: source.name })) }, plural(source.nodes, "node")),
+    ],
     ["Earnings order", number(source.earnings_order)],
     ["Preferred for", duration(source.preference_seconds)],
   ];
-  const error = source.last_error === null ? null : el("div", { class: `source-error${source.state === "failing" ? " now" : ""}` }, el("p", null, el("strong", null, source.state === "failing" ? "Error" : "Last error"), source.last_error_at === null ? null : el("span", { class: "muted" }, " ", age(source.last_error_at))), el("p", { class: "mono" }, el("bdi", null, source.last_error)));
+  const error =
+    source.last_error === null
+      ? null
+      : el(
+          "div",
+          { class: `source-error${source.state === "failing" ? " now" : ""}` },
+          el(
+            "p",
+            null,
+            el("strong", null, source.state === "failing" ? "Error" : "Last error"),
+            source.last_error_at === null ? null : el("span", { class: "muted" }, " ", age(source.last_error_at)),
+          ),
+          el("p", { class: "mono" }, el("bdi", null, source.last_error)),
+        );
   return el(
     "section",
     { class: "panel source", "aria-label": source.name, "data-testid": "source", "data-name": source.name },
-    el("div", { class: "panel-head" }, el("h2", null, el("bdi", null, source.name)), el("span", { title: MEANINGS[source.state] }, badge(source.state)), source.kind === null ? null : tag(source.kind), source.probes_health ? tag("probes health", "plain", "Its readings count for uptime.") : null),
-    el("dl", { class: "facts" }, ...facts.map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, value)))),
+    el(
+      "div",
+      { class: "panel-head" },
+      el("h2", null, el("bdi", null, source.name)),
+      el("span", { title: MEANINGS[source.state] }, badge(source.state)),
+      source.kind === null || source.kind === source.name ? null : tag(source.kind),
+      source.probes_health ? tag("probes health", "plain", "Its readings count for uptime.") : null,
+    ),
+    el(
+      "dl",
+      { class: "facts" },
+      ...facts.map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, value))),
+    ),
     error,
   );
 }

@@ -9,7 +9,10 @@ const SHAPES = {
   bars: [["path", { d: "M1.5 1.5h2v9h-2zM5 1.5h2v9H5zM8.5 1.5h2v9h-2z" }]],
   cross: [["path", { d: "m2 2 8 8M10 2l-8 8", class: "line" }]],
   ring: [["circle", { cx: "6", cy: "6", r: "4", class: "line dashed" }]],
-  half: [["path", { d: "M6 1.5a4.5 4.5 0 0 1 0 9Z" }], ["circle", { cx: "6", cy: "6", r: "4.1", class: "line thin" }]],
+  half: [
+    ["path", { d: "M6 1.5a4.5 4.5 0 0 1 0 9Z" }],
+    ["circle", { cx: "6", cy: "6", r: "4.1", class: "line thin" }],
+  ],
   pause: [["path", { d: "M2.5 2h2.4v8H2.5zM7.1 2h2.4v8H7.1z" }]],
 };
 
@@ -35,7 +38,11 @@ export const SOURCE_STATES = /** @type {const} */ (["ok", "stale", "failing", "s
 /** @param {string} state */
 export function shape(state) {
   const parts = SHAPES[SHAPE_OF[state] ?? "ring"].map(([tag, attributes]) => svg(tag, attributes));
-  return svg("svg", { class: `shape s-${state}`, viewBox: "0 0 12 12", "aria-hidden": "true", focusable: "false" }, ...parts);
+  return svg(
+    "svg",
+    { class: `shape s-${state}`, viewBox: "0 0 12 12", "aria-hidden": "true", focusable: "false" },
+    ...parts,
+  );
 }
 
 /**

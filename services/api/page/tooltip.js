@@ -54,14 +54,30 @@ export function steppable(node, hooks) {
     const last = hooks.count() - 1;
     if (last < 0) return;
     /** @type {Record<string, number>} */
-    const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageDown: -7, PageUp: 7, Home: -Infinity, End: Infinity, ...hooks.keys };
+    const moves = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowDown: -1,
+      ArrowUp: 1,
+      PageDown: -7,
+      PageUp: 7,
+      Home: -Infinity,
+      End: Infinity,
+      ...hooks.keys,
+    };
     if (event.key === "Escape") return hooks.leave();
     if (!(event.key in moves) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     hooks.step(Math.min(last, Math.max(0, hooks.at() + moves[event.key])));
     tell();
   });
-  node.addEventListener("focus", () => node.matches(":focus-visible") && hooks.count() && (hooks.step(Math.min(hooks.count() - 1, Math.max(0, hooks.at()))), tell()));
+  node.addEventListener(
+    "focus",
+    () =>
+      node.matches(":focus-visible") &&
+      hooks.count() &&
+      (hooks.step(Math.min(hooks.count() - 1, Math.max(0, hooks.at()))), tell()),
+  );
   node.addEventListener("blur", () => hooks.leave());
   return tell;
 }

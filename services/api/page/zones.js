@@ -21,14 +21,20 @@ export function known(zone) {
  * @param {number} [shift]
  */
 export function dateIn(zone, shift = 0) {
-  const today = new Intl.DateTimeFormat("en-CA", { timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit" }).format(new Date(now()));
+  const today = new Intl.DateTimeFormat("en-CA", {
+    timeZone: zone,
+    year: "numeric",
+    month: "2-digit",
+    day: "2-digit",
+  }).format(new Date(now()));
   return new Date(Date.parse(`${today}T00:00:00Z`) + shift * 86_400_000).toISOString().slice(0, 10);
 }
 
 /** All dates from one to another. @param {string} since @param {string} until */
 export function datesBetween(since, until) {
   const dates = [];
-  for (let at = Date.parse(since); at <= Date.parse(until); at += 86_400_000) dates.push(new Date(at).toISOString().slice(0, 10));
+  for (let at = Date.parse(since); at <= Date.parse(until); at += 86_400_000)
+    dates.push(new Date(at).toISOString().slice(0, 10));
   return dates;
 }
 
@@ -40,11 +46,16 @@ export function datesBetween(since, until) {
 export function zoneSelect(chosen, choose) {
   const select = el("select", { "aria-label": "Time zone of the days", "data-testid": "time-zone" });
   const near = new Set(["UTC", HERE, chosen]);
-  for (const zone of near) select.append(el("option", { value: zone }, zone === HERE && zone !== "UTC" ? `${zone} (yours)` : zone));
+  for (const zone of near)
+    select.append(el("option", { value: zone }, zone === HERE && zone !== "UTC" ? `${zone} (yours)` : zone));
   const rest = el("optgroup", { label: "All zones" });
   const fill = () => {
     if (rest.parentNode) return;
-    rest.append(...Intl.supportedValuesOf("timeZone").filter((zone) => !near.has(zone)).map((zone) => el("option", { value: zone }, zone)));
+    rest.append(
+      ...Intl.supportedValuesOf("timeZone")
+        .filter((zone) => !near.has(zone))
+        .map((zone) => el("option", { value: zone }, zone)),
+    );
     select.append(rest);
   };
   select.value = chosen;
