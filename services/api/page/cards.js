@@ -3,7 +3,7 @@
 import { age } from "./clock.js";
 import { DayChart } from "./charts.js";
 import { el, put, svg, unknown } from "./dom.js";
-import { integer, plural, rounded, shortDay, time, trimmed, weekday } from "./format.js";
+import { integer, plural, range, rounded, time, trimmed, weekday } from "./format.js";
 import { amount, change, legendOf, share } from "./parts.js";
 import { fleetHref } from "./router.js";
 import { badge, shape, SOURCE_STATES, STATUSES, tag } from "./status.js";
@@ -56,7 +56,8 @@ export class Cards {
       ["line", "7-day average"],
     ]);
     this.daily.root.firstElementChild?.append(legend);
-    this.daily.body.append(this.chart.root);
+    this.nothing = el("p", { hidden: true }, "Nothing has settled yet.");
+    this.daily.body.append(this.nothing, this.chart.root);
     this.root = el(
       "div",
       { class: "cards", "data-testid": "summary", "aria-busy": "true" },
@@ -93,8 +94,8 @@ export class Cards {
           el("p", null, change(found, span === "1d" ? "vs day before" : `vs ${span.replace("d", " days")} before`)),
           el(
             "p",
-            { class: "muted" },
-            span === "1d" ? weekday(found.until) : `${shortDay(found.since)} – ${shortDay(found.until)}, UTC days`,
+            { class: "muted", title: "UTC days" },
+            span === "1d" ? weekday(found.until) : range(found.since, found.until),
           ),
         );
     }
@@ -214,6 +215,8 @@ export class Cards {
 
   /** @param {Summary["daily"]} daily */
   #chart(daily) {
+    this.nothing.hidden = daily.length > 0;
+    this.chart.root.hidden = !daily.length;
     if (!daily.length) return;
     const byDate = new Map(daily.map((one) => [one.date, one]));
     const days = [];

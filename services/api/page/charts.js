@@ -84,7 +84,7 @@ export class DayChart {
       height,
       pxAlign: 1,
       legend: { show: false },
-      padding: this.axes ? [8, 6, 0, 0] : [4, 2, 2, 2],
+      padding: this.axes ? [8, 18 * scale, 0, 0] : [4, 2, 2, 2],
       tzDate: (/** @type {number} */ seconds) => UPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: {
         x: {
@@ -118,7 +118,8 @@ export class DayChart {
           size: 46 * scale,
           space: 32 * scale,
           grid: { stroke: colour("--grid"), width: 1 },
-          values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map(compact),
+          values: (/** @type {any} */ _, /** @type {number[]} */ splits) =>
+            splits.map((at) => (this.#data.series.some(({ values }) => values.some((one) => one !== null)) ? compact(at) : "")),
         },
       ],
       cursor: {

@@ -2,7 +2,7 @@
 
 import { age } from "./clock.js";
 import { el, unknown } from "./dom.js";
-import { integer, rounded, shortDay, shortId, trimmed, TYPE_NAMES } from "./format.js";
+import { dated, integer, rounded, shortId, trimmed, TYPE_NAMES } from "./format.js";
 import { amount, copyButton, share } from "./parts.js";
 import { nodeHref } from "./router.js";
 import { badge, tag } from "./status.js";
@@ -51,7 +51,7 @@ function newestDay(node) {
   const date = el(
     "span",
     { class: "under" },
-    shortDay(earned.date),
+    dated(earned.date),
     earned.final ? null : el("span", { title: "The day is not over." }, " so far"),
   );
   return [amount(earned.gnk, 4), date];

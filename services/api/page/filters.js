@@ -53,7 +53,7 @@ export class Filters {
   /** @type {Record<string, HTMLDetailsElement>} */
   #menus = {};
 
-  /** @param {(params: Record<string, string | string[]>) => void} changed */
+  /** @param {(params: Record<string, string | string[]>, typed: boolean) => void} changed */
   constructor(changed) {
     this.changed = changed;
     this.text = el("input", {
@@ -122,7 +122,7 @@ export class Filters {
 
   reset() {
     this.text.value = "";
-    this.changed({ sort: this.params.sort });
+    this.changed({ sort: this.params.sort }, false);
   }
 
   /** @param {string} name @param {string | string[]} value */
@@ -130,7 +130,7 @@ export class Filters {
     const params = { ...this.params };
     if (value.length) params[name] = value;
     else delete params[name];
-    this.changed(params);
+    this.changed(params, name === "q");
   }
 
   /** @param {(typeof CHOICES)[number]} name */

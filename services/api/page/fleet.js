@@ -10,7 +10,7 @@ import { integer, plural } from "./format.js";
 import { NodeList } from "./nodelist.js";
 import { atMostEvery } from "./pace.js";
 import { csvLink, failure } from "./parts.js";
-import { fleetHref, replaceHash } from "./router.js";
+import { fleetHref, noteFleet, replaceHash, stepTo } from "./router.js";
 import { WindowedRows } from "./windowed.js";
 
 const READ_AGAIN_MS = 5000;
@@ -25,7 +25,7 @@ const AHEAD_ROWS = 30;
 export function fleetView(signal) {
   const list = new NodeList();
   const cards = new Cards(signal);
-  const filters = new Filters((params) => void apply(params));
+  const filters = new Filters((params, typed) => void apply(params, typed));
   const count = el("p", { class: "muted", "data-testid": "node-count" }, " ");
   const csv = csvLink(url("/nodes", { format: "csv" }), "nodes.csv");
   const moved = el(
@@ -91,9 +91,12 @@ export function fleetView(signal) {
     void apply({ ...filters.params, sort: now === first ? other : first });
   }
 
-  /** @param {Record<string, string | string[]>} params */
-  async function apply(params) {
-    replaceHash(fleetHref(queryOf(params)));
+  /**
+   * @param {Record<string, string | string[]>} params
+   * @param {boolean} [typed] letter by letter: no step of its own for the back button
+   */
+  async function apply(params, typed = false) {
+    (typed ? replaceHash : stepTo)(fleetHref(queryOf(params)));
     show(params);
     await load();
     announce(`${plural(list.total ?? 0, "node")} ${list.total === 1 ? "passes" : "pass"} the filters.`);
@@ -102,6 +105,7 @@ export function fleetView(signal) {
   /** @param {Record<string, string | string[]>} params */
   function show(params) {
     filters.show(params);
+    noteFleet(fleetHref(queryOf(params)));
     const sort = String(params.sort);
     COLUMNS.forEach((column, at) => {
       if (sort.replace(/^-/, "") === column.sort)
@@ -148,23 +152,16 @@ export function fleetView(signal) {
     setText(count, all ? plural(total, "node") : `${integer(list.items.length)} of ${plural(total, "node")}`);
     more.hidden = true;
     moved.hidden = !list.moved;
-    if (total === 0)
-      put(
-        end,
-        el(
-          "div",
-          { class: "empty", "data-testid": "no-nodes" },
-          el(
-            "p",
-            null,
-            Object.keys(filters.params).length > 1 ? "No node passes these filters." : "No node is known yet.",
-          ),
-          Object.keys(filters.params).length > 1
-            ? el("button", { type: "button", class: "button", click: () => filters.reset() }, "Clear the filters")
-            : null,
-        ),
-      );
-    else put(end, all ? null : el("p", { class: "muted pad" }, "Loading more…"));
+    put(end, total === 0 ? noNodes() : all ? null : el("p", { class: "muted pad" }, "Loading more…"));
+  }
+
+  function noNodes() {
+    const filtered = Object.keys(filters.params).length > 1;
+    const text = filtered
+      ? "No node passes these filters."
+      : "No node is known yet: nodes come with the first reading of a source.";
+    const clear = el("button", { type: "button", class: "button", click: () => filters.reset() }, "Clear the filters");
+    return el("div", { class: "empty", "data-testid": "no-nodes" }, el("p", null, text), filtered ? clear : null);
   }
 
   const readSummary = atMostEvery(

@@ -99,6 +99,15 @@ export const day = (date) => days.format(atMidnight(date));
 /** @param {string} date */
 export const shortDay = (date) => shortDays.format(atMidnight(date));
 
+/**
+ * A date with its year where that is not the present one.
+ * @param {string} date
+ */
+export const dated = (date) => (Number(date.slice(0, 4)) === new Date().getUTCFullYear() ? shortDay : day)(date);
+
+/** @param {string} since @param {string} until */
+export const range = (since, until) => (since === until ? dated(until) : `${dated(since)} – ${dated(until)}`);
+
 /** @param {string} date */
 export const weekday = (date) => weekdays.format(atMidnight(date));
 

@@ -3,7 +3,7 @@
 import { get, isAbort, nodePath, url } from "./api.js";
 import { age } from "./clock.js";
 import { el, icon, put, unknown } from "./dom.js";
-import { gnkOfNgonka, integer, plural, shortDay, time } from "./format.js";
+import { dated, gnkOfNgonka, integer, plural, time } from "./format.js";
 import { amount, csvLink, failure, scroller, withRoles } from "./parts.js";
 import { tag } from "./status.js";
 
@@ -168,7 +168,7 @@ export class NodeEpochs {
           ? time(one.settled_at)
           : `about ${time(one.settled_at)}: interpolated between blocks whose times are known`,
       },
-      `${one.settled_exact ? "" : "≈ "}${shortDay(one.settled_at.slice(0, 10))}, ${one.settled_at.slice(11, 16)}`,
+      `${one.settled_exact ? "" : "≈ "}${dated(one.settled_at.slice(0, 10))}, ${one.settled_at.slice(11, 16)}`,
     );
     const final = one.reports.some((report) => report.counts && report.final) || !one.reports.length;
     const state = el(

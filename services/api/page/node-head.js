@@ -2,9 +2,10 @@
 
 import { age } from "./clock.js";
 import { el, given, icon, put, unknown } from "./dom.js";
-import { integer, shortDay, shortId, time, trimmed, TYPE_NAMES } from "./format.js";
+import { dated, day, integer, range, shortId, time, trimmed, TYPE_NAMES } from "./format.js";
 import { amount, change, copyButton, share, withRoles } from "./parts.js";
 import { nameOf } from "./columns.js";
+import { lastFleet } from "./router.js";
 import { badge, tag } from "./status.js";
 
 /** @typedef {import("./types.js").NodeDetail} NodeDetail */
@@ -43,7 +44,7 @@ export class NodeHead {
     this.root = el(
       "section",
       { class: "panel node-head", "aria-label": "Node", "data-testid": "node-head" },
-      el("a", { class: "back", href: "#/", "data-testid": "back" }, icon("back"), "Fleet"),
+      el("a", { class: "back", href: lastFleet(), "data-testid": "back" }, icon("back"), "Fleet"),
       el("div", { class: "node-title" }, this.title, this.state),
       address,
       this.facts,
@@ -85,8 +86,7 @@ export class NodeHead {
       el(
         "time",
         { datetime: node.first_seen, title: time(node.first_seen) },
-        shortDay(node.first_seen.slice(0, 10)),
-        ` ${node.first_seen.slice(0, 4)}`,
+        day(node.first_seen.slice(0, 10)),
       ),
     ]);
     put(
@@ -137,12 +137,11 @@ export function windowsTable(windows) {
       dayCell(one.best),
       dayCell(one.worst),
     ];
-    const range = one.since === one.until ? shortDay(one.until) : `${shortDay(one.since)} – ${shortDay(one.until)}`;
     body.append(
       el(
         "tr",
         { "data-testid": `window-${one.span}` },
-        el("th", { scope: "row" }, SPAN_NAMES[one.span], el("span", { class: "under" }, range)),
+        el("th", { scope: "row" }, SPAN_NAMES[one.span], el("span", { class: "under" }, range(one.since, one.until))),
         ...cells.map((cell, at) => el("td", { class: "n", "data-label": heads[at + 1] }, cell)),
       ),
     );
@@ -153,4 +152,4 @@ export function windowsTable(windows) {
 
 /** @param {import("./types.js").DayAmount | null} one */
 const dayCell = (one) =>
-  one === null ? unknown() : el("span", null, amount(one.gnk, 4), el("span", { class: "under" }, shortDay(one.date)));
+  one === null ? unknown() : el("span", null, amount(one.gnk, 4), el("span", { class: "under" }, dated(one.date)));

@@ -4,7 +4,7 @@ import { get, isAbort, nodePath } from "./api.js";
 import { now } from "./clock.js";
 import { colour } from "./colours.js";
 import { el, put, setText } from "./dom.js";
-import { duration, percent, plural, shortDay, weekday } from "./format.js";
+import { duration, integer, percent, plural, shortDay, weekday } from "./format.js";
 import { failure, legendOf, segments, share } from "./parts.js";
 import { onTheme } from "./theme.js";
 import { steppable, Tooltip } from "./tooltip.js";
@@ -101,7 +101,7 @@ export class NodeTimeline {
         const one = uptime.find((each) => each.span === span);
         const slots =
           one && one.percent !== null
-            ? el("span", { class: "under" }, `${one.healthy_slots} of ${plural(one.reachable_slots, "slot")}`)
+            ? el("span", { class: "under" }, `${integer(one.healthy_slots)} of ${plural(one.reachable_slots, "slot")}`)
             : null;
         return el(
           "div",

@@ -36,6 +36,22 @@ export const fleetHref = (query) => `#/${query.size ? `?${query}` : ""}`;
 export const replaceHash = (hash) => history.replaceState(history.state, "", hash);
 
 /**
+ * Changes the address within the view, as a step that the back button undoes.
+ * @param {string} hash
+ */
+export function stepTo(hash) {
+  if (hash !== (location.hash || "#/")) history.pushState(null, "", hash);
+}
+
+let fleet = "#/";
+
+/** Notes where the fleet is, with its filters, for the way back to it. @param {string} hash */
+export const noteFleet = (hash) => (fleet = hash);
+
+/** The address of the fleet as it was seen last. */
+export const lastFleet = () => fleet;
+
+/**
  * Sets a word of the address's query; an empty one is left out.
  * @param {string} name
  * @param {string} value
