@@ -72,7 +72,8 @@ async function ask(address, signal) {
   const used = key();
   let response;
   try {
-    response = await fetch(address, { headers: authorization(), signal });
+    // A change that was told must not be answered with what the browser kept: it asks whether that is still the same.
+    response = await fetch(address, { headers: authorization(), signal, cache: "no-cache" });
   } catch (error) {
     if (signal?.aborted) throw error;
     api.dispatchEvent(new Event("unreachable"));

@@ -120,6 +120,7 @@ function showConnection() {
 }
 
 api.addEventListener("reachable", () => {
+  if (!reachable) live.hurry();
   reachable = true;
   newest = now();
   showConnection();
@@ -131,6 +132,7 @@ api.addEventListener("unreachable", () => {
 api.addEventListener("locked", lock);
 live.addEventListener("state", () => {
   if (live.state === "live") newest = now();
+  if (live.state === "offline" && !locked) view?.reload(); // tells whether anything can be reached
   showConnection();
 });
 live.addEventListener("again", () => {

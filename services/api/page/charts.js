@@ -15,7 +15,13 @@ import { steppable, Tooltip } from "./tooltip.js";
 const DAY = 86400;
 /** @type {Promise<any> | null} */
 let library = null;
-const uplot = () => (library ??= import("./vendor/uplot/uPlot.esm.js").then((module) => module.default));
+
+/** uPlot, once a chart is drawn; null where it cannot be had at the moment. */
+const uplot = () =>
+  (library ??= import("./vendor/uplot/uPlot.esm.js").then(
+    (module) => module.default,
+    () => (library = null),
+  ));
 
 export class DayChart {
   /** @type {Data} */
@@ -63,7 +69,7 @@ export class DayChart {
     if (!this.#data.days.length) return;
     const mine = ++this.#drawing;
     const UPlot = await uplot();
-    if (mine !== this.#drawing || this.signal.aborted) return;
+    if (UPlot === null || mine !== this.#drawing || this.signal.aborted) return;
     this.#plot?.destroy();
     const { clientWidth: width, clientHeight: height } = this.canvas;
     const columns = [

@@ -39,6 +39,11 @@ export class Live extends EventTarget {
     void this.#run(this.#running.signal);
   }
 
+  /** Tries again at once, rather than when the pause between tries is over. */
+  hurry() {
+    if (this.#running && this.state !== "live") this.start(this.#node, true);
+  }
+
   stop() {
     this.#running?.abort();
     this.#running = null;
