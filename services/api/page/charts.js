@@ -218,6 +218,6 @@ export class DayChart {
   #fit() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
     if (this.#plot && width && (width !== this.#plot.width || height !== this.#plot.height))
-      this.#plot.setSize({ width, height });
+      void this.#draw(); // anew, as its letters grow with the window
   }
 }
