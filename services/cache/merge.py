@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import TypeAlias
 
 from services.cache.uptime import Slots, slot_of
-from services.kernel.events import OPERATOR_SOURCE, IdentifierType, NodeReading
+from services.kernel.events import OPERATOR_SOURCE, IdentifierType, NodeReading, SourceStatus
 
 Identity: TypeAlias = tuple[str, str, datetime]
 """What identifies a reading: identifier, source, observed_at."""
@@ -71,3 +71,16 @@ def _reduce_facts(facts: dict[tuple[str, str], Fact], reading: NodeReading) -> N
             held = facts.get((reading.identifier, name))
             if held is None or fact.rank > held.rank:
                 facts[reading.identifier, name] = fact
+
+
+def newest_totals(statuses: Iterable[SourceStatus]) -> dict[tuple[str, int], tuple[datetime, int]]:
+    """What each source said last of an epoch's total: (source, epoch) → (when it was told, ngonka).
+
+    Of two totals told at one time the larger is kept.
+    """
+    newest: dict[tuple[str, int], tuple[datetime, int]] = {}
+    for status in statuses:
+        if status.total_epoch is not None and status.total_ngonka is not None:
+            key, said = (status.source, status.total_epoch), (status.reported_at, int(status.total_ngonka))
+            newest[key] = max(said, newest.get(key, said))
+    return newest

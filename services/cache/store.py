@@ -1,7 +1,7 @@
 """The cache's statements. Each is a merge: repeating it, or running it in another order, gives the same rows.
 
-Lock order: node_uptime, node_facts, nodes, node_stats_cache, each by node_id. A row that would not change is not
-touched: a replay of old readings writes nothing.
+Lock order: node_uptime, node_facts, nodes, node_stats_cache, each by node_id; tracker_sources, source_uptime,
+source_epoch_total, each by source. A row that would not change is not touched: a replay of old readings writes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from asyncpg import BitString, Record
 
-from services.cache.merge import Identity, Reduced, reduce_readings
+from services.cache.merge import Identity, Reduced, newest_totals, reduce_readings
 from services.cache.uptime import slot_bit, slot_bytes, slot_of
 from services.kernel.database import Connection, Database
 from services.kernel.events import NodeReading, SourceStatus
@@ -178,6 +178,17 @@ ON CONFLICT (source, date) DO UPDATE SET reachable = held.reachable | EXCLUDED.r
 WHERE held.reachable | EXCLUDED.reachable <> held.reachable
 """
 
+# What a source said last of an epoch; of two totals told at one time the larger (merge.newest_totals).
+MERGE_EPOCH_TOTALS: Final = """
+INSERT INTO source_epoch_total AS held (source, epoch, total_ngonka, reported_at)
+SELECT source, epoch, total_ngonka, reported_at
+FROM unnest($1::text[], $2::integer[], $3::numeric[], $4::timestamptz[])
+    AS said (source, epoch, total_ngonka, reported_at)
+ORDER BY source COLLATE "C", epoch
+ON CONFLICT (source, epoch) DO UPDATE SET total_ngonka = EXCLUDED.total_ngonka, reported_at = EXCLUDED.reported_at
+WHERE (EXCLUDED.reported_at, EXCLUDED.total_ngonka) > (held.reported_at, held.total_ngonka)
+"""
+
 # One worker at a time is enough; the others find the lock taken and leave it to that one.
 TAKE_UPTIME_DUTY: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended('minegnk.uptime', 0))"
 
@@ -268,9 +279,10 @@ async def _merge_uptime(connection: Connection, ids: Mapping[str, UUID], reduced
 
 
 async def apply_source_status(database: Database, statuses: Sequence[SourceStatus]) -> Applied:
-    """Merge what sources say of themselves: the newest status of each, and the slots in which they gave fresh data.
+    """Merge what sources say of themselves.
 
-    (source, reported_at) identifies a status. As with readings, slots are not looked at when it is counted.
+    That is the newest status of each, the slots in which they gave fresh data, and their own totals of epochs.
+    (source, reported_at) identifies a status. As with readings, only its columns are looked at when it is counted.
     """
     newest: dict[str, SourceStatus] = {}
     reachable: dict[tuple[str, date], int] = {}
@@ -282,6 +294,7 @@ async def apply_source_status(database: Database, statuses: Sequence[SourceStatu
             day, slot = slot_of(status.data_at)
             reachable[status.source, day] = reachable.get((status.source, day), 0) | slot_bit(slot)
     rows = list(newest.values())
+    totals = newest_totals(statuses)
     async with database.transaction() as connection:
         (merged,) = await connection.fetch(
             MERGE_SOURCES,
@@ -311,6 +324,14 @@ async def apply_source_status(database: Database, statuses: Sequence[SourceStatu
                 [source for source, _ in reachable],
                 [day for _, day in reachable],
                 [BitString.frombytes(slot_bytes(bits)) for bits in reachable.values()],
+            )
+        if totals:
+            await connection.execute(
+                MERGE_EPOCH_TOTALS,
+                [source for source, _ in totals],
+                [epoch for _, epoch in totals],
+                [total_ngonka for _, total_ngonka in totals.values()],
+                [reported_at for reported_at, _ in totals.values()],
             )
     distinct = len({(status.source, status.reported_at) for status in statuses})
     return Applied.counted(len(statuses), distinct=distinct, changed=merged["changed"], held=merged["held"])

@@ -4,7 +4,7 @@ import faust
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.earnings.reconciliation import Reconciliation, reconcile
+from services.earnings.reconciliation import TOTALS_ASKED_AT_ONCE, Reconciliation, reconcile
 from services.earnings.source_order import follow_order
 from services.earnings.totals import refresh_totals
 from services.kernel.database import Database
@@ -31,12 +31,17 @@ class ReconciliationMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.differences = Gauge(
             "minegnk_reconciliation_differences",
-            "Values that are not what the ledger gives, found by the last reconciliation: history, sums, sources.",
+            "What differs, by the last reconciliation: history, sums, sources, or totals (sources' own, of epochs).",
             ["between"],
             registry=registry,
         )
         self.missing_epochs = Gauge(
             "minegnk_reconciliation_missing_epochs", "Epochs that nobody reported.", registry=registry
+        )
+        self.short_epochs = Gauge(
+            "minegnk_reconciliation_short_epochs",
+            "Epochs of which the ledger lacks rewards, by a source's own total that nothing explains.",
+            registry=registry,
         )
         self.completed = Gauge(
             "minegnk_reconciliation_completed_timestamp_seconds",
@@ -49,7 +54,9 @@ class ReconciliationMetrics:
         self.differences.labels("history").set(len(found.differences))
         self.differences.labels("sums").set(len(found.sums))
         self.differences.labels("sources").set(len(found.disagreements))
+        self.differences.labels("totals").set(len(found.totals))
         self.missing_epochs.set(len(found.missing_epochs))
+        self.short_epochs.set(len(found.short_epochs))
         self.completed.set_to_current_time()
 
 
@@ -97,13 +104,31 @@ def schedule(app: faust.App, registry: CollectorRegistry, database: Database, pu
             differences=len(found.differences),
             sums=len(found.sums),
             disagreements=len(found.disagreements),
+            totals=len(found.totals),
+            short_epochs=found.short_epochs[-10:],
             missing_epochs=found.missing_epochs[-10:],
         )
 
 
-async def ask_for_missing(publisher: KafkaPublisher, found: Reconciliation) -> int:
-    """Ask ingest for the epochs that nobody reported; returns for how many. Raises KafkaError."""
-    wanted = found.missing_epochs[-ASKED_AT_ONCE:]
+async def ask_for_missing(publisher: KafkaPublisher, found: Reconciliation) -> list[int]:
+    """Ask ingest for the epochs that nobody reported, or of which the ledger lacks rewards; returns them.
+
+    Sources are asked for their own totals too: for those that differ, since a source may have mended them, the newest
+    first, and for those that are not known. Raises KafkaError.
+    """
+    wanted = sorted({*found.missing_epochs, *found.short_epochs})[-ASKED_AT_ONCE:]
     for source in found.epoch_sources:
         await ask_for_epochs(publisher, source, wanted, requested_by="reconciliation")
-    return len(wanted) if found.epoch_sources else 0
+    for source, epochs in _totals_to_ask_for(found).items():
+        await ask_for_epochs(publisher, source, epochs, requested_by="reconciliation")
+    return wanted if found.epoch_sources else []
+
+
+def _totals_to_ask_for(found: Reconciliation) -> dict[str, list[int]]:
+    wanted: dict[str, list[int]] = {}
+    for total in found.totals:
+        wanted.setdefault(total.source, []).append(total.epoch)
+    wanted = {source: sorted(epochs)[-TOTALS_ASKED_AT_ONCE:] for source, epochs in wanted.items()}
+    for source, epoch in found.unstated:
+        wanted.setdefault(source, []).append(epoch)
+    return wanted

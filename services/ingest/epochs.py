@@ -8,6 +8,10 @@ CAPACITY = 500
 MAX_TRIES = 12
 """With pauses doubling up to ten intervals: a good hour and a half at 60 s, longer than late zeros last."""
 
+TOTAL_TRIES = 8
+"""For a source's own total: three quarters of an hour at 60 s. A tracker shows the next epoch up to half an hour before
+the last one settles, and adds up every ten minutes; one that never states a total is not asked for it all day."""
+
 _LONGEST_PAUSE_INTERVALS = 10
 
 
@@ -25,8 +29,9 @@ class EpochQueue:
     delays them. Among equals, the least tried and newest goes first.
     """
 
-    def __init__(self, interval_seconds: float) -> None:
+    def __init__(self, interval_seconds: float, *, max_tries: int = MAX_TRIES) -> None:
         self._interval = interval_seconds
+        self._max_tries = max_tries
         self._entries: dict[int, _Entry] = {}
 
     def __len__(self) -> int:
@@ -77,7 +82,7 @@ class EpochQueue:
         if entry is None:
             return False
         entry.tries += 1
-        if entry.tries >= MAX_TRIES:
+        if entry.tries >= self._max_tries:
             del self._entries[epoch]
             return False
         entry.due = now + self._interval * min(2 ** (entry.tries - 1), _LONGEST_PAUSE_INTERVALS)

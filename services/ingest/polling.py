@@ -12,9 +12,9 @@ from typing import Protocol
 import structlog
 
 from services.ingest.clock import Clock, within
-from services.ingest.settling import Attempt, NotPublishedError, Settling
+from services.ingest.settling import Attempt, NotPublishedError, Settling, asked_for_epochs
 from services.ingest.sources import Source
-from services.ingest.trackers.base import Poll, SettlingTracker, Tracker
+from services.ingest.trackers.base import Poll, Tracker
 from services.kernel.errors import MineGNKError, SourceError
 from services.kernel.events import Event, RefreshRequest, SourceStatus
 
@@ -85,9 +85,9 @@ class Poller:
         self._finished_at = clock.monotonic()
         self._log = _log.bind(source=source.name)
         self._settling: Settling | None = None
-        if isinstance(tracker, SettlingTracker):
+        if asked := asked_for_epochs(tracker):
             self._settling = Settling(
-                tracker,
+                asked,
                 clock,
                 interval_seconds=self._interval,
                 publish=self._publish,
@@ -200,6 +200,8 @@ class Poller:
     async def _publish_status(self, attempt: Attempt | None = None) -> bool:
         """Tell how the source does and, after an attempt at an epoch, what came of it. False without Kafka."""
         source, record = self._source, self._record
+        total_ngonka = attempt.total_ngonka if attempt else None
+        published = attempt is not None and attempt.problem is None and total_ngonka is None
         status = SourceStatus(
             source=source.name,
             kind=source.kind.value,
@@ -216,9 +218,11 @@ class Poller:
             epoch=record.epoch,
             height=record.height,
             newest_settled=self._settling.newest if self._settling else None,
-            published_epoch=attempt.epoch if attempt and attempt.problem is None else None,
+            published_epoch=attempt.epoch if attempt and published else None,
             unpublished_epoch=attempt.epoch if attempt and attempt.problem is not None else None,
             unpublished_reason=attempt.problem if attempt else None,
+            total_epoch=attempt.epoch if attempt and total_ngonka is not None else None,
+            total_ngonka=total_ngonka,
         )
         try:
             await self._publish([status])

@@ -1,13 +1,14 @@
-"""Publishes what epochs paid, of one source: those that settle, and those that are requested."""
+"""Publishes what one source says that epochs paid: those that settle, and those that are requested."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from services.ingest.clock import Clock, within
-from services.ingest.epochs import CAPACITY, EpochQueue
-from services.ingest.trackers.base import Settlement, SettlingTracker
+from services.ingest.epochs import CAPACITY, MAX_TRIES, TOTAL_TRIES, EpochQueue
+from services.ingest.trackers.base import Settlement, SettlingTracker, TotallingTracker, Tracker
 from services.kernel.errors import MineGNKError, SourceError
 from services.kernel.events import Event
 
@@ -20,35 +21,60 @@ class NotPublishedError(MineGNKError):
 
 
 class Attempt(NamedTuple):
-    """What came of asking for an epoch: `problem` None says that Kafka has acknowledged every one of its reports."""
+    """What came of asking for an epoch: `problem` None says that Kafka has acknowledged every one of its reports.
+
+    `total_ngonka` is what a source stated instead of reports.
+    """
 
     epoch: int
     problem: str | None
+    total_ngonka: int | None = None
+
+
+class Asked(NamedTuple):
+    """How to ask a source for an epoch, and how often before giving up."""
+
+    settled: Callable[[int], Awaitable[Settlement | None]]
+    max_tries: int
+
+
+def asked_for_epochs(tracker: Tracker) -> Asked | None:
+    """How to ask this tracker for epochs; None when it knows nothing of them."""
+    if isinstance(tracker, SettlingTracker):
+        return Asked(tracker.settled, MAX_TRIES)
+    if isinstance(tracker, TotallingTracker):
+        return Asked(partial(_total, tracker), TOTAL_TRIES)
+    return None
+
+
+async def _total(tracker: TotallingTracker, epoch: int) -> Settlement | None:
+    total_ngonka = await tracker.total(epoch)
+    return None if total_ngonka is None else Settlement(epoch, (), complete=True, total_ngonka=total_ngonka)
 
 
 class Settling:
     """One source's epochs. Keep `run` running.
 
     `publish` returns once Kafka has acknowledged the events and raises NotPublishedError otherwise; `tell` makes an
-    attempt known.
+    attempt known, and says whether Kafka has acknowledged that.
     """
 
     def __init__(
         self,
-        tracker: SettlingTracker,
+        asked: Asked,
         clock: Clock,
         *,
         interval_seconds: float,
         publish: Callable[[Sequence[Event]], Awaitable[None]],
-        tell: Callable[[Attempt], Awaitable[object]],
+        tell: Callable[[Attempt], Awaitable[bool]],
         log: Any,
     ) -> None:
-        self._tracker = tracker
+        self._settled = asked.settled
         self._clock = clock
         self._publish = publish
         self._tell = tell
         self._log = log
-        self._epochs = EpochQueue(interval_seconds)
+        self._epochs = EpochQueue(interval_seconds, max_tries=asked.max_tries)
         self._changed = asyncio.Event()
         self.newest: int | None = None
         """The newest epoch that is known to have settled."""
@@ -112,30 +138,35 @@ class Settling:
                 await within(self._clock, pause, self._changed.wait())
 
     async def _settle(self, epoch: int) -> None:
-        problem: str | None
         try:
-            problem = await self._attempt(epoch)
+            attempt = await self._attempt(epoch)
         except SourceError as error:
-            problem = str(error)
+            attempt = Attempt(epoch, str(error))
         except NotPublishedError as error:
-            problem = repr(error.__cause__)
+            attempt = Attempt(epoch, repr(error.__cause__))
         except Exception as error:  # a payload that an adapter did not foresee must not end the other sources
             self._log.exception("unexpected_error", epoch=epoch)
-            problem = f"unexpected {type(error).__name__}"
+            attempt = Attempt(epoch, f"unexpected {type(error).__name__}")
+        told = await self._tell(attempt)
+        problem = attempt.problem
+        if problem is None and attempt.total_ngonka is not None and not told:
+            problem = "its total was not acknowledged"  # it travels in what is told, and nowhere else
         if problem is None:
             self._epochs.done(epoch)
         else:
             again = self._epochs.later(epoch, self._clock.monotonic())
             self._log.warning("epoch_not_done", epoch=epoch, problem=problem, asked_again=again)
-        await self._tell(Attempt(epoch, problem))
 
-    async def _attempt(self, epoch: int) -> str | None:
-        """Publish what the epoch paid; returns why it is not complete. Raises SourceError, NotPublishedError."""
-        settlement: Settlement | None = await self._tracker.settled(epoch)
+    async def _attempt(self, epoch: int) -> Attempt:
+        """Publish what the epoch paid. Raises SourceError, NotPublishedError."""
+        settlement = await self._settled(epoch)
         if settlement is None:
-            return "not known yet"
+            return Attempt(epoch, "not known yet")
+        if settlement.total_ngonka is not None:
+            self._log.info("epoch_total", epoch=epoch, total_ngonka=settlement.total_ngonka)
+            return Attempt(epoch, None, settlement.total_ngonka)
         await self._publish(settlement.reports)
         self._log.info("epoch_published", epoch=epoch, hosts=len(settlement.reports), complete=settlement.complete)
         if settlement.skipped:
             self._log.warning("rows_skipped", rows=len(settlement.skipped), reasons=settlement.skipped[:3])
-        return None if settlement.complete else f"incomplete ({len(settlement.reports)} reported)"
+        return Attempt(epoch, None if settlement.complete else f"incomplete ({len(settlement.reports)} reported)")

@@ -180,7 +180,8 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     `data_at` is the time of the newest data it gave. A source that answers 200 with old data has an old `data_at`.
     `newest_settled` is the newest epoch that it knows to have settled. Each attempt at an epoch is told at once:
     `published_epoch` is one whose reports Kafka has just acknowledged, all of them; `unpublished_epoch` is one that is
-    not complete, and `unpublished_reason` why not.
+    not complete, and `unpublished_reason` why not. A source that only states what all hosts together were rewarded
+    tells that instead: `total_ngonka`, its own total of `total_epoch` (work coins are no part of it).
     """
 
     source: str
@@ -201,6 +202,8 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     published_epoch: int | None = None
     unpublished_epoch: int | None = None
     unpublished_reason: str | None = None
+    total_epoch: int | None = None
+    total_ngonka: int | str | None = None
 
     def __post_init__(self) -> None:
         """Check every field, or raise InvalidRecordError."""
@@ -217,8 +220,15 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             "newest_settled",
             "published_epoch",
             "unpublished_epoch",
+            "total_epoch",
         ):
             _check_integer(field, getattr(self, field), _INT4_MAX)
+        if (self.total_epoch is None) != (self.total_ngonka is None):
+            raise InvalidRecordError(Reason.INVALID_FIELD, "total_epoch and total_ngonka need each other")
+        if self.total_ngonka is not None:
+            force_setattr(self, "total_ngonka", _ngonka("total_ngonka", self.total_ngonka))
+            if int(self.total_ngonka) < 1:
+                raise InvalidRecordError(Reason.OUT_OF_RANGE, "total_ngonka: 0 means unknown, and is left out")
         _check_integer("height", self.height, _INT8_MAX)
         force_setattr(self, "kind", clean_text(self.kind, 50) or "unknown")
         force_setattr(self, "last_error", clean_text(self.last_error, 500))

@@ -1,7 +1,7 @@
 """Amounts of GNK. On the wire and in the ledger they are whole ngonka (1 GNK = 10⁹ ngonka); never a float."""
 
 import re
-from decimal import ROUND_HALF_UP, Context, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 
 NGONKA_PER_GNK = 10**9
 """Source: the chain's inference-chain/denom.json."""
@@ -13,6 +13,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _GNK = re.compile(r"([+-]?)([0-9]{1,10})(?:\.([0-9]{1,9}))?", re.ASCII)
 _EIGHT_PLACES = Decimal("0.00000001")
 _WIDE = Context(prec=60, rounding=ROUND_HALF_UP)
+_CUT = Context(prec=60, rounding=ROUND_FLOOR)
 
 
 def ngonka(value: int | str) -> int:
@@ -38,6 +39,18 @@ def ngonka_of_gnk(text: str) -> int:
         raise ValueError(f"not a decimal number of GNK with at most 9 places: {text[:40]!r}")
     sign, whole, places = number.groups(default="")
     return ngonka(f"{sign}{whole}{places:0<9}")
+
+
+def ngonka_of_number(amount_gnk: Decimal) -> int:
+    """A number of GNK in ngonka, what is smaller cut off.
+
+    Raises ValueError for what is not finite or not within ±10^18 ngonka.
+    """
+    try:
+        cut = amount_gnk.quantize(Decimal(1).scaleb(-9), context=_CUT)
+    except InvalidOperation:  # NaN, an infinity, or far too many digits
+        raise ValueError("not a finite number of GNK in range") from None
+    return ngonka(int(cut.scaleb(9, context=_CUT)))
 
 
 def gnk(amount_ngonka: int) -> Decimal:

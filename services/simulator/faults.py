@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.kernel.errors import ConfigurationError
-from services.simulator.replies import CATCHING_UP, LOWEST_HEIGHT, NOW, Json, RequestHandler, json_reply
+from services.simulator.replies import CATCHING_UP, LOWEST_HEIGHT, NOW, TOTAL_KEY, Json, RequestHandler, json_reply
 from services.simulator.timeline import EPOCH_LENGTH
 from services.simulator.world import World
 
@@ -39,6 +39,7 @@ class FaultKind(StrEnum):
     REDIRECT = "redirect"
     HUGE_BODY = "huge_body"
     PRUNED = "pruned"
+    WRONG_TOTAL = "wrong_total"
 
 
 class Fault(BaseModel):
@@ -57,6 +58,7 @@ class Fault(BaseModel):
     keep: int = Field(3, ge=0, description="truncated_list: rows that are left")
     every: int = Field(7, ge=1, description="missing_rows: one row in so many is left out")
     keep_blocks: int = Field(2 * EPOCH_LENGTH, ge=1, description="pruned: blocks that are left")
+    off_by_gnk: int = Field(1_000, description="wrong_total: GNK that are added to a past epoch's total of a tracker")
     size_bytes: int = Field(64 * 2**20, ge=1, description="huge_body: size of the answer")
     location: str = Field("http://127.0.0.1:9", description="redirect: origin that the answer points to")
 
@@ -208,10 +210,20 @@ def _leave_out_rows(response: web.Response, every: int) -> None:
         response.body = json.dumps(value).encode()
 
 
+def _miscount(response: web.Response, off_by_gnk: int) -> None:
+    """Add so much to a tracker's own total of an epoch, where there is one."""
+    body = response.body
+    if isinstance(body, bytes) and response.content_type == "application/json":
+        value = json.loads(body)
+        if isinstance(value, dict) and value.get(TOTAL_KEY) is not None:
+            response.body = json.dumps(value | {TOTAL_KEY: value[TOTAL_KEY] + off_by_gnk}).encode()
+
+
 _SPOILERS: dict[FaultKind, Callable[[web.Response, Fault], None]] = {
     FaultKind.EMPTY_LIST: lambda response, _: _cut_lists(response, 0),
     FaultKind.TRUNCATED_LIST: lambda response, fault: _cut_lists(response, fault.keep),
     FaultKind.MISSING_ROWS: lambda response, fault: _leave_out_rows(response, fault.every),
+    FaultKind.WRONG_TOTAL: lambda response, fault: _miscount(response, fault.off_by_gnk),
 }
 
 

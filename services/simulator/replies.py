@@ -20,6 +20,9 @@ CATCHING_UP = web.RequestKey("catching_up", bool)
 LOWEST_HEIGHT = web.RequestKey("lowest_height", int)
 """Key in a request: the lowest height that is not pruned."""
 
+TOTAL_KEY = "total_assigned_rewards_gnk"
+"""Key in a tracker's reply: what all hosts together were rewarded in an epoch that has settled, in whole GNK."""
+
 
 def asked_at(request: web.Request) -> datetime:
     """The time for which the request is answered."""

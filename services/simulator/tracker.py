@@ -13,7 +13,7 @@ from services.kernel.money import NGONKA_PER_GNK
 from services.simulator.hosts import Host
 from services.simulator.payments import Member
 from services.simulator.public_api import seed_signature
-from services.simulator.replies import Json, asked_at, json_reply, nanosecond_time, path_number, query_number
+from services.simulator.replies import TOTAL_KEY, Json, asked_at, json_reply, nanosecond_time, path_number, query_number
 from services.simulator.rows import hardware_rows, node_weights, stats_row
 from services.simulator.timeline import EPOCH_LENGTH, FIRST_EPOCH, microseconds, moment_of, poc_start
 from services.simulator.world import Moment, Stats, World
@@ -111,7 +111,7 @@ class TrackerApi:
         height = self._world.timeline.settlement_height(epoch) - 1
         paid = self._world.published(epoch, self._world.publication(epoch, moment.now))
         total = sum(row.reward_ngonka for row in paid) // NGONKA_PER_GNK
-        return self._inference(moment, epoch, height) | {"total_assigned_rewards_gnk": total}
+        return self._inference(moment, epoch, height) | {TOTAL_KEY: total}
 
     def _inference(self, moment: Moment, epoch: int, height: int) -> Json:
         timeline = self._world.timeline
@@ -128,7 +128,7 @@ class TrackerApi:
             "height": height,
             "cached_at": _naive(moment.now),
             "is_current": False,
-            "total_assigned_rewards_gnk": None,
+            TOTAL_KEY: None,
             "current_block_height": moment.height,
             "current_block_timestamp": nanosecond_time(timeline.block_time(moment.height), moment.height),
             "avg_block_time": round(recent / timedelta(seconds=100), 4),

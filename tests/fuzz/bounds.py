@@ -116,6 +116,8 @@ _COLUMNS: dict[type[Event], dict[str, Check]] = {
         "probes_health": boolean,
         "poll_interval_seconds": integer(INT4),
         "last_error": text(500),
+        "total_epoch": integer(INT4),
+        "total_ngonka": lambda value: value is None or (amount(value) and value > 0),
         "epoch": integer(INT4),
         "height": integer(INT8),
     },

@@ -107,6 +107,7 @@ def _request(random: Random, now: datetime) -> RefreshRequest:
 
 
 def _status(random: Random, now: datetime) -> SourceStatus:
+    total = random.choice((None, random.randrange(1, 10**15)))
     return SourceStatus(
         source=f"{random.choice(SOURCES)[:40]}{random.randrange(50)}",
         kind=random.choice(("hyperfusion", "gonka_api", "gonkascan")),
@@ -125,6 +126,8 @@ def _status(random: Random, now: datetime) -> SourceStatus:
             epoch=random.randrange(1000),
             height=random.randrange(10**7),
         ),
+        total_epoch=None if total is None else random.randrange(1000),
+        total_ngonka=total,
     )
 
 

@@ -180,7 +180,8 @@ class Pipeline:
     async def empty_tables(self) -> None:
         """Forget every row. Workers hold nothing per node, so that they may go on when they have no lag."""
         await self.execute(
-            "TRUNCATE nodes, epoch_settlement, tracker_sources, source_uptime, earnings_source_order CASCADE"
+            "TRUNCATE nodes, epoch_settlement, tracker_sources, source_uptime, source_epoch_total, "
+            "earnings_source_order CASCADE"
         )
 
 

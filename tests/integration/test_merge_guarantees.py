@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from services.cache.store import apply_readings, apply_source_status
 from services.earnings.store import apply_reports
@@ -133,6 +134,25 @@ async def test_an_older_status_does_not_bring_a_sources_old_preference_back(
     for seconds, at in ((900, 60), (0, 0)):
         await apply_source_status(cache, [preference("gonka_api", seconds, at)])
     assert await admin.fetchval("SELECT preference_seconds FROM tracker_sources") == 900
+
+
+async def test_of_a_sources_totals_of_an_epoch_the_last_told_stays_in_any_order(
+    settings: DatabaseSettings, admin: OwnConnection
+) -> None:
+    """Of two told at one time the larger, in one batch and in several."""
+    said = [(5, 7, 3 * 10**9), (9, 7, 2 * 10**9), (9, 7, 1 * 10**9), (1, 8, 4 * 10**9)]
+    told = [replace(preference("s", 0, at), total_epoch=epoch, total_ngonka=total) for at, epoch, total in said]
+    database = Database(settings, application="cache", role="minegnk_cache")
+    async with database:
+        for batches in ([told], [told[::-1]], [[each] for each in told], [[each] for each in told[::-1]]):
+            await admin.execute("TRUNCATE source_epoch_total")
+            for batch in [*batches, *batches]:
+                await apply_source_status(database, batch)
+            rows = await admin.fetch("SELECT epoch, total_ngonka, reported_at FROM source_epoch_total ORDER BY epoch")
+            assert [tuple(row) for row in rows] == [
+                (7, 2 * 10**9, START + timedelta(seconds=9)),
+                (8, 4 * 10**9, START + timedelta(seconds=1)),
+            ]
 
 
 @asynccontextmanager

@@ -6,10 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 
 from services.cache.store import apply_source_status
-from services.earnings.nightly import ask_for_missing
-from services.earnings.reconciliation import Difference, Disagreement, reconcile
+from services.earnings.epoch_totals import Finding, TotalDifference
+from services.earnings.nightly import ReconciliationMetrics, ask_for_missing
+from services.earnings.reconciliation import Difference, Disagreement, Reconciliation, reconcile
 from services.earnings.source_order import follow_order
 from services.earnings.store import apply_reports
 from services.kernel.database import Database
@@ -17,7 +20,7 @@ from services.kernel.events import REFRESH_TOPIC, EarningsReport, RefreshRequest
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.topics import refresh_partition
 from services.kernel.wire import decoder_for
-from tests.integration.pipeline import Pipeline, records_of
+from tests.integration.pipeline import Pipeline, records_of, recreate_topics
 from tests.integration.test_cli_commands import run
 
 pytestmark = pytest.mark.integration
@@ -132,12 +135,144 @@ async def test_sources_that_disagree_and_epochs_nobody_reported_are_shown(
 
     publisher = KafkaPublisher(pipeline.kafka)
     async with publisher:
-        assert await ask_for_missing(publisher, found) == 2
+        assert await ask_for_missing(publisher, found) == [5, 6]
     decode = decoder_for(RefreshRequest)
     asked = [(decode(record), record.partition) for record in await records_of(pipeline.kafka, REFRESH_TOPIC)]
     assert sorted((request.source, request.epoch, partition) for request, partition in asked) == sorted(
         (source, epoch, refresh_partition(source)) for source in ("gonka_api", "gonkascan") for epoch in (5, 6)
     )
+
+
+def rewarded(node: str, epoch: int, reward: int, work: int = 0, **more: Any) -> EarningsReport:
+    return report(node, epoch, reward + work, work_ngonka=work, reward_ngonka=reward, **more)
+
+
+async def state_totals(cache: Database, source: str, totals: dict[int, int], minutes: int = 0) -> None:
+    """The source says that these epochs paid so many whole GNK in all."""
+    said = [
+        replace(status(source, 20, minutes=minutes), total_epoch=epoch, total_ngonka=total * GNK)
+        for epoch, total in totals.items()
+    ]
+    await apply_source_status(cache, said)
+
+
+async def test_a_sources_totals_are_compared_with_the_rewards_that_count(
+    pipeline: Pipeline, earnings: Database, cache: Database
+) -> None:
+    await apply_source_status(cache, [status("gonka_api", 0), status("gonkascan", 10)])
+    await apply_reports(
+        earnings,
+        [
+            *(rewarded("alice", epoch, 7 * GNK + 1, work=90 * GNK) for epoch in range(1, 6)),
+            *(rewarded("bob", epoch, 5 * GNK + 1) for epoch in range(1, 6)),
+            rewarded("carol", 1, 0, work=90 * GNK),
+            *(rewarded("bob", epoch, 80 * GNK, source="gonkascan") for epoch in range(1, 6)),  # comes second
+            rewarded("dora", 2, 300 * GNK, final=False),
+            report("emil", 5, 4 * GNK),  # does not tell work from reward
+        ],
+    )
+    # Epoch 0 is before the ledger's first. Of epoch 6 nothing is there.
+    await state_totals(cache, "hyperfusion", {0: 9, 1: 12, 2: 13, 3: 11, 4: 10, 5: 16, 6: 3})
+    found = await reconcile(earnings, fix=False)
+    assert found is not None
+    assert found.totals == [
+        TotalDifference(6, "hyperfusion", 3 * GNK, 0, -3 * GNK, 0, Finding.MISSING),
+        TotalDifference(4, "hyperfusion", 10 * GNK, 12 * GNK + 2, 2 * GNK + 2, 2, Finding.LOW),
+        TotalDifference(2, "hyperfusion", 13 * GNK, 12 * GNK + 2, -GNK + 2, 2, Finding.MISSING),
+    ]
+    assert (found.short_epochs, found.open) == ([2, 6], 2)
+
+
+async def test_a_total_that_was_true_before_a_restatement_is_no_gap_of_the_ledger(
+    pipeline: Pipeline, earnings: Database, cache: Database
+) -> None:
+    await apply_reports(earnings, [rewarded("alice", 1, 9 * GNK), rewarded("bob", 1, 5 * GNK)])
+    await state_totals(cache, "hyperfusion", {1: 14})
+    late = START + timedelta(days=2)
+    await apply_reports(earnings, [rewarded("alice", 1, 7 * GNK, observed_at=late)])
+    found = await reconcile(earnings, fix=False)
+    assert found is not None
+    assert [(total.ledger, total.finding) for total in found.totals] == [(12 * GNK, Finding.RESTATED)]
+    assert (found.short_epochs, found.open) == ([], 0)
+    await state_totals(cache, "hyperfusion", {1: 15}, minutes=1)
+    found = await reconcile(earnings, fix=False)
+    assert found is not None
+    assert [total.finding for total in found.totals] == [Finding.MISSING], "more than was ever said"
+
+
+async def test_totals_of_the_past_are_asked_for_step_by_step(
+    pipeline: Pipeline, earnings: Database, cache: Database
+) -> None:
+    await apply_reports(earnings, [rewarded("alice", epoch, GNK) for epoch in range(100, 131)])
+    await state_totals(cache, "hyperfusion", dict.fromkeys((124, 126, 127, 130), 1))
+    await state_totals(cache, "gonkascan", {101: 1})
+
+    async def asked_for() -> list[tuple[str, int]]:
+        found = await reconcile(earnings, fix=False)
+        assert found is not None
+        return found.unstated
+
+    # The ten below the oldest that is known; what may still be under way, above the newest, is not asked for.
+    assert await asked_for() == [("gonkascan", 100), *(("hyperfusion", epoch) for epoch in range(114, 124))]
+    await state_totals(cache, "hyperfusion", dict.fromkeys(range(100, 124), 1))
+    assert await asked_for() == [("gonkascan", 100), *(("hyperfusion", epoch) for epoch in (125, 128, 129))]
+
+
+async def test_a_total_without_any_settled_epoch_is_compared_with_nothing(
+    pipeline: Pipeline, earnings: Database, cache: Database
+) -> None:
+    await state_totals(cache, "hyperfusion", {1: 14})
+    found = await reconcile(earnings, fix=False)
+    assert found is not None
+    assert (found.totals, found.open) == ([], 0)
+
+
+async def test_the_command_shows_totals_that_differ_and_says_by_its_exit_code_when_the_ledger_is_short(
+    pipeline: Pipeline, earnings: Database, cache: Database
+) -> None:
+    await apply_reports(earnings, [rewarded("alice", epoch, 7 * GNK + 123_456_789) for epoch in (1, 2)])
+    await state_totals(cache, "hyperfusion", {1: 5, 2: 7})
+    low = run(pipeline, "reconcile")
+    assert (low.returncode, low.stderr) == (0, "")
+    assert "too small" in low.stdout
+    assert "7.123456789" in low.stdout
+    assert "1 totals of epochs" in low.stdout
+
+    await state_totals(cache, "hyperfusion", {2: 1_250}, minutes=1)
+    short = run(pipeline, "reconcile")
+    assert short.returncode == 1
+    said = " ".join(short.stdout.split())
+    assert "1,250.000000000" in said
+    assert "-1,242.876543211" in said
+    assert "1 epochs of which the ledger lacks rewards (run with --fix to ask ingest for them), the newest: 2" in said
+    assert "derive them again" not in said, "deriving does not mend it"
+    document = json.loads(run(pipeline, "reconcile", "--json").stdout)
+    assert document["totals"][0][:4] == [2, "hyperfusion", 1_250 * GNK, 7 * GNK + 123_456_789]
+    assert document["short_epochs"] == [2]
+
+    await recreate_topics(pipeline.kafka)
+    asked = run(pipeline, "reconcile", "--fix")
+    assert asked.returncode == 1, "whether the ledger or the source is wrong shows with what comes in"
+    assert "lacks rewards (asked ingest for 1)" in " ".join(asked.stdout.split())
+    decode = decoder_for(RefreshRequest)
+    requests = [decode(record) for record in await records_of(pipeline.kafka, REFRESH_TOPIC)]
+    assert sorted((each.source, each.epoch) for each in requests) == [
+        ("gonka_api", 2),
+        ("hyperfusion", 1),
+        ("hyperfusion", 2),
+    ]
+
+
+def test_every_kind_of_difference_has_its_gauge() -> None:
+    registry = CollectorRegistry()
+    metrics = ReconciliationMetrics(registry)
+    low = TotalDifference(1, "s", 5 * GNK, 7 * GNK, 2 * GNK, 1, Finding.LOW)
+    short = low._replace(finding=Finding.MISSING)
+    metrics.note(Reconciliation(totals=[low, short], disagreements=[Disagreement("n", "epoch", 1, {})]))
+    expected = {"history": 0, "sums": 0, "sources": 1, "totals": 2}
+    name = "minegnk_reconciliation_differences"
+    assert {kind: registry.get_sample_value(name, {"between": kind}) for kind in expected} == expected
+    assert registry.get_sample_value("minegnk_reconciliation_short_epochs") == 1
 
 
 async def test_only_one_reconciles_at_a_time(pipeline: Pipeline, earnings: Database) -> None:

@@ -90,6 +90,15 @@ async def test_missing_rows_leave_no_trace_in_the_answer(client: Client) -> None
     assert await client.body(CURRENT) == whole | {"participants": [rows[i] for i in range(len(rows)) if i % 3 != 2]}
 
 
+async def test_a_wrong_total_is_wrong_by_so_much_and_where_there_is_one(client: Client) -> None:
+    past = "/api/v1/inference/epochs/300"
+    right, current = await client.body(past), await client.body(CURRENT)
+    await client.fault(kind="wrong_total", off_by_gnk=-5)
+    total = right["total_assigned_rewards_gnk"] - 5
+    assert await client.body(past) == right | {"total_assigned_rewards_gnk": total}
+    assert await client.body(CURRENT) == current
+
+
 async def test_a_truncated_body_ends_before_it_should(client: Client) -> None:
     await client.fault(kind="truncated_body")
     async with client.read(CURRENT) as response:

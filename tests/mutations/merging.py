@@ -72,6 +72,14 @@ MERGING = (
         test=_TESTS + "test_an_older_status_does_not_bring_a_sources_old_preference_back",
     ),
     Mutation(
+        name="totals-by-arrival",
+        guarantee="An older total of a source does not replace what it said last.",
+        file=_CACHE,
+        old="WHERE (EXCLUDED.reported_at, EXCLUDED.total_ngonka) > (held.reported_at, held.total_ngonka)",
+        new="WHERE true",
+        test=_TESTS + "test_of_a_sources_totals_of_an_epoch_the_last_told_stays_in_any_order",
+    ),
+    Mutation(
         name="ledger-by-arrival",
         guarantee="A report that arrives late replaces no later one.",
         file=_EARNINGS,

@@ -109,6 +109,14 @@ def status_of(
     )
 
 
+_totals = st.tuples(st.integers(1, 3), st.sampled_from([10**9, 10**9 + 1, 10**18]))
+
+
+def _with_total(status: SourceStatus, total: tuple[int, int] | None) -> SourceStatus:
+    """The status of a source that has just said what an epoch paid in all."""
+    return status if total is None else replace(status, total_epoch=total[0], total_ngonka=total[1])
+
+
 some_statuses: Final = st.lists(
     st.builds(
         SourceStatus,
@@ -120,7 +128,7 @@ some_statuses: Final = st.lists(
         probes_health=st.booleans(),
         poll_interval_seconds=st.just(60),
         data_at=sometimes(_times),
-    ),
+    ).flatmap(lambda status: st.builds(_with_total, st.just(status), sometimes(_totals))),
     min_size=1,
     max_size=3,
 )

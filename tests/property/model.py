@@ -80,6 +80,12 @@ def source_tables(statuses: Sequence[SourceStatus]) -> Tables:
             for status in statuses
             if status.probes_health and status.data_at is not None
         },
+        "epoch_totals": {
+            key: max((status.reported_at, status.total_ngonka) for status in own)
+            for key, own in groups(
+                [status for status in statuses if status.total_ngonka is not None], lambda s: (s.source, s.total_epoch)
+            ).items()
+        },
     }
 
 

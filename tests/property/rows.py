@@ -42,6 +42,7 @@ CACHE: Final = {
         f"SELECT source, {_SLOT_TIME}, true FROM source_uptime, {_SLOTS} WHERE get_bit(reachable, slot) = 1",
         2,
     ),
+    "epoch_totals": ("SELECT source, epoch, reported_at, total_ngonka FROM source_epoch_total", 2),
 }
 
 EARNINGS: Final = {
@@ -71,7 +72,8 @@ EARNINGS: Final = {
 NODES: Final = {"nodes": ("SELECT identifier, identifier_type FROM nodes", 1)}
 
 EMPTY: Final = """
-TRUNCATE nodes, epoch_settlement, earnings_source_order, tracker_sources, source_uptime CASCADE;
+TRUNCATE nodes, epoch_settlement, earnings_source_order, tracker_sources, source_uptime, source_epoch_total
+CASCADE;
 ALTER SEQUENCE drawn_ids RESTART
 """
 

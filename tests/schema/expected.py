@@ -186,6 +186,12 @@ OWN_COLUMNS = {
         "date date not null",
         f"reachable bit(288) not null default {_NO_BITS}",
     ],
+    "source_epoch_total": [
+        "source character varying(50) collate C not null",
+        "epoch integer not null",
+        "total_ngonka numeric(38,0) not null",
+        "reported_at timestamp with time zone not null",
+    ],
     "earnings_source_order": ["source character varying(50) collate C not null", "earnings_order integer not null"],
     "earnings_estimates": [
         "node_id uuid",
@@ -309,6 +315,11 @@ OWN_CONSTRAINTS = {
     ],
     "node_uptime": [_OF_NODE, "PRIMARY KEY (node_id, date)"],
     "source_uptime": ["PRIMARY KEY (source, date)"],
+    "source_epoch_total": [
+        "CHECK ((epoch >= 0))",
+        "CHECK ((total_ngonka > (0)::numeric))",
+        "PRIMARY KEY (source, epoch)",
+    ],
     "user_nodes": [
         "FOREIGN KEY (assigned_by) REFERENCES users(id) ON DELETE SET NULL",
         _OF_NODE,

@@ -3,9 +3,9 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache.merge import reduce_readings
+from services.cache.merge import newest_totals, reduce_readings
 from services.cache.uptime import Slots, slot_bytes, slot_of
-from services.kernel.events import NodeReading, Status
+from services.kernel.events import NodeReading, SourceStatus, Status
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -102,3 +102,27 @@ def test_order_and_repetition_change_nothing(readings: list[NodeReading], random
     shuffled = [*readings, *readings[: len(readings) // 2]]
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert reduce_readings(shuffled) == reduce_readings(readings)
+
+
+def test_of_a_sources_totals_of_an_epoch_the_last_told_stays_and_of_two_told_at_once_the_larger() -> None:
+    def told(at: int, epoch: int | None = 7, total: int | None = 1, source: str = "hyperfusion") -> SourceStatus:
+        return SourceStatus(
+            source=source,
+            kind=source,
+            reported_at=START + timedelta(seconds=at),
+            preference_seconds=0,
+            earnings_order=0,
+            probes_health=True,
+            poll_interval_seconds=60,
+            total_epoch=epoch,
+            total_ngonka=total,
+        )
+
+    said = [told(5, total=3), told(9, total=2), told(9, total=1), told(1, epoch=8), told(10, epoch=None, total=None)]
+    expected = {
+        ("gonkascan", 7): (START + timedelta(seconds=3), 4),
+        ("hyperfusion", 7): (START + timedelta(seconds=9), 2),
+        ("hyperfusion", 8): (START + timedelta(seconds=1), 1),
+    }
+    said.append(told(3, total=4, source="gonkascan"))
+    assert newest_totals(said) == newest_totals(reversed(said)) == expected

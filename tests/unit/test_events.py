@@ -255,6 +255,46 @@ def test_control_events_survive_encoding_and_decoding() -> None:
     assert decoder_for(SourceStatus)(Record(encode(status).value)).last_error == "x" * 500
 
 
+def status(**changes: Any) -> dict[str, Any]:
+    return {
+        "source": "hyperfusion",
+        "kind": "hyperfusion",
+        "reported_at": "2026-03-01T11:59:30Z",
+        "preference_seconds": 600,
+        "earnings_order": 20,
+        "probes_health": True,
+        "poll_interval_seconds": 60,
+    } | changes
+
+
+@pytest.mark.parametrize("total", [1, "1", 275_403_000_000_001, "275403000000001", 10**18])
+def test_a_sources_total_of_an_epoch_is_a_whole_number_of_ngonka(total: Any) -> None:
+    value = json.dumps(status(total_epoch=7, total_ngonka=total)).encode()
+    event = decoder_for(SourceStatus)(Record(value))
+    assert (event.total_epoch, event.total_ngonka) == (7, int(total))
+    assert decoder_for(SourceStatus)(Record(encode(event).value)) == event
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"total_epoch": 7}, Reason.INVALID_FIELD),
+        ({"total_ngonka": 7}, Reason.INVALID_FIELD),
+        ({"total_epoch": 7, "total_ngonka": 0}, Reason.OUT_OF_RANGE),
+        ({"total_epoch": 7, "total_ngonka": -1}, Reason.OUT_OF_RANGE),
+        ({"total_epoch": 7, "total_ngonka": 10**18 + 1}, Reason.OUT_OF_RANGE),
+        ({"total_epoch": 7, "total_ngonka": 1.5}, Reason.INVALID_FIELD),
+        ({"total_epoch": 7, "total_ngonka": "1.5"}, Reason.INVALID_FIELD),
+        ({"total_epoch": -1, "total_ngonka": 7}, Reason.OUT_OF_RANGE),
+        ({"total_epoch": 2**31, "total_ngonka": 7}, Reason.OUT_OF_RANGE),
+    ],
+)
+def test_a_total_without_its_epoch_or_that_is_no_amount_is_refused(changes: dict[str, Any], reason: Reason) -> None:
+    with pytest.raises(InvalidRecordError) as refused:
+        decoder_for(SourceStatus)(Record(json.dumps(status(**changes)).encode()))
+    assert refused.value.reason is reason
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_decoder(value: bytes) -> None:
     for event_class in (NodeReading, EarningsReport, RefreshRequest, SourceStatus):

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.ingest.epochs import CAPACITY, MAX_TRIES, EpochQueue
+from services.ingest.epochs import CAPACITY, MAX_TRIES, TOTAL_TRIES, EpochQueue
 from services.ingest.polling import Poller, PollerStuckError
 from services.ingest.trackers.base import Poll, Settlement
 from services.kernel.errors import SourceError
@@ -69,6 +69,18 @@ class EpochTracker(ListTracker):
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+
+@dataclass
+class TotalTracker(ListTracker):
+    """States what epochs paid in all; None of one that is in `unknown`."""
+
+    unknown: set[int] = field(default_factory=set)
+    totals: list[int] = field(default_factory=list)
+
+    async def total(self, epoch: int) -> int | None:
+        self.totals.append(epoch)
+        return None if epoch in self.unknown else 1000 + epoch
 
 
 @dataclass
@@ -492,3 +504,44 @@ def test_an_epoch_that_was_tried_waits_behind_those_that_were_not() -> None:
     assert queue.pause(0) == 60
     queue.done(3)
     assert queue.next(60) == 9
+
+
+def told_totals(published: KeptEvents) -> dict[int | None, int | str | None]:
+    """What was told of epochs' totals."""
+    return {each.total_epoch: each.total_ngonka for each in published.statuses if each.total_epoch is not None}
+
+
+async def test_a_source_that_only_states_totals_tells_those_of_settled_epochs_once_an_epoch() -> None:
+    tracker = TotalTracker(a_poll(newest_settled=50))
+    async with running(tracker) as run:
+        assert told_totals(run.published) == {epoch: 1000 + epoch for epoch in range(44, 51)}
+        assert run.published.reports == []
+        assert attempts(run.published) == [], "no report of it is published"
+        await run.clock.advance(3600)
+        assert len(tracker.totals) == 7
+        tracker.answer = a_poll(newest_settled=51)
+        await run.clock.advance(60)
+        assert tracker.totals[7:] == [51, 50, 49, 48, 47, 46, 45]
+
+
+async def test_a_total_that_is_not_known_yet_is_asked_for_again_but_not_all_day() -> None:
+    tracker = TotalTracker(a_poll(newest_settled=0), unknown={0})
+    async with running(tracker) as run:
+        assert attempts(run.published) == [(None, 0, "not known yet")]
+        await run.clock.advance(60 * 600)
+        assert len(tracker.totals) == TOTAL_TRIES
+        assert told_totals(run.published) == {}
+
+
+async def test_a_total_that_was_not_acknowledged_is_told_again() -> None:
+    published, tracker = KeptEvents(), TotalTracker(a_poll(newest_settled=None))
+    async with running(tracker, published) as run:
+        published.failing = True
+        assert run.poller.request(refresh(epoch=3))
+        await settle()
+        published.failing = False
+        assert told_totals(published) == {}
+        await run.clock.advance(60)
+        assert told_totals(published) == {3: 1003}
+        await run.clock.advance(3600)
+        assert tracker.totals == [3, 3]

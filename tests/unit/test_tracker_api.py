@@ -10,7 +10,7 @@ from aiohttp import web
 from services.ingest.trackers.gonkascan import MAP, Gonkascan, regions
 from services.ingest.trackers.hyperfusion import Hyperfusion
 from services.ingest.trackers.status import node_status
-from services.ingest.trackers.tracker_api import poll_of
+from services.ingest.trackers.tracker_api import EPOCHS, poll_of, total_of
 from services.kernel.errors import SourceError
 from tests.captured import CURRENT, serving
 from tests.unit.ingest_fakes import ALICE, BOB, CAROL, ManualClock, a_fetcher, a_source
@@ -229,4 +229,81 @@ async def test_gonkascan_works_without_its_map() -> None:
     async with serving({CURRENT: reply(row(ALICE)), MAP: lambda _: web.Response(status=500)}) as server:
         tracker = Gonkascan(a_source(server.url, kind="gonkascan"), a_fetcher(clock), clock)
         assert (await tracker.poll()).readings[0].region is None
+        await tracker.aclose()
+
+
+@pytest.mark.parametrize(("epoch_id", "newest"), [(105, 104), ("105", 104), (0, None), (None, None)])
+def test_the_epochs_before_the_one_that_is_shown_have_settled(epoch_id: Any, newest: int | None) -> None:
+    assert poll_of(reply(row(ALICE), epoch_id=epoch_id), "hyperfusion").newest_settled == newest
+
+
+def epoch_reply(total: Any, epoch: Any = 104, **more: Any) -> dict[str, Any]:
+    return reply(row(ALICE), epoch_id=epoch, is_current=False, total_assigned_rewards_gnk=total, **more)
+
+
+@pytest.mark.parametrize(
+    ("total", "ngonka"),
+    [
+        (129_461, 129_461 * 10**9),
+        ("129461", 129_461 * 10**9),
+        (Decimal("129461.0"), 129_461 * 10**9),
+        (Decimal("1.29461E+5"), 129_461 * 10**9),
+        (Decimal("129461.123456789"), 129_461_123_456_789),
+        (Decimal("129461.12345678999"), 129_461_123_456_789),
+        (10**9, 10**18),
+    ],
+)
+def test_an_epochs_total_is_exact_in_ngonka_and_cut_to_whole_ones(total: Any, ngonka: int) -> None:
+    assert total_of(epoch_reply(total), 104) == ngonka
+
+
+@pytest.mark.parametrize("total", [None, "", 0, "0", Decimal("0.0")])
+def test_a_total_that_is_null_or_zero_is_unknown(total: Any) -> None:
+    assert total_of(epoch_reply(total), 104) is None
+
+
+def test_a_total_of_the_running_epoch_is_none_yet() -> None:
+    assert total_of(epoch_reply(7) | {"is_current": True}, 104) is None
+    assert total_of({"epoch_id": 104}, 104) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (epoch_reply(7, epoch=105), "about epoch 105, not 104"),
+        (epoch_reply(7, epoch=None), "about epoch None"),
+        (epoch_reply(-7), "no amount"),
+        (epoch_reply(Decimal("1E-10")), "no amount"),
+        (epoch_reply(10**9 + 1), "beyond"),
+        (epoch_reply(Decimal("1E+999999")), "not a finite number"),
+        (epoch_reply("plenty"), "unusable reply"),
+        (epoch_reply(True), "unusable reply"),
+        ([], "unusable reply"),
+    ],
+)
+def test_what_is_no_total_of_the_epoch_is_an_error_of_the_source(body: Any, said: str) -> None:
+    with pytest.raises(SourceError, match=said):
+        total_of(body, 104)
+
+
+@pytest.mark.parametrize(("kind", "adapter"), [("hyperfusion", Hyperfusion), ("gonkascan", Gonkascan)])
+async def test_a_total_is_that_of_the_first_base_url_that_has_one(kind: str, adapter: Any) -> None:
+    clock = ManualClock()
+    # As the tracker writes it: a number, here with more places than a float can hold.
+    raw = b'{"epoch_id": 104, "is_current": false, "total_assigned_rewards_gnk": 275403.000000001}'
+    path = f"{EPOCHS}/104"
+    async with serving({}) as broken, serving({path: epoch_reply(None)}) as late, serving({path: raw}) as good:
+        tracker = adapter(a_source(broken.url, late.url, good.url, kind=kind), a_fetcher(clock), clock)
+        assert await tracker.total(104) == 275_403_000_000_001
+        assert [server.count(path) for server in (broken, late, good)] == [1, 1, 1]
+        await tracker.aclose()
+
+
+async def test_without_a_total_anywhere_there_is_none_and_without_an_answer_there_is_an_error() -> None:
+    clock = ManualClock()
+    async with serving({}) as broken, serving({f"{EPOCHS}/104": epoch_reply(None)}) as late:
+        tracker = Hyperfusion(a_source(broken.url, late.url, kind="hyperfusion"), a_fetcher(clock), clock)
+        assert await tracker.total(104) is None
+        with pytest.raises(SourceError, match="HTTP 404"):
+            await tracker.total(103)
         await tracker.aclose()

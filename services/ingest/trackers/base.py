@@ -38,6 +38,8 @@ class Settlement:
     complete: bool
     """False when hosts are missing: ask again later."""
     skipped: tuple[str, ...] = ()
+    total_ngonka: int | None = None
+    """What the source says that all hosts together were rewarded, where that is all it says: then without reports."""
 
 
 class Tracker(Protocol):
@@ -58,6 +60,15 @@ class SettlingTracker(Tracker, Protocol):
 
     async def settled(self, epoch: int) -> Settlement | None:
         """What the epoch paid; None when that is not known yet. Raises SourceError."""
+        ...
+
+
+@runtime_checkable
+class TotallingTracker(Tracker, Protocol):
+    """An adapter that does not know what each host was paid, but what all of them were rewarded together."""
+
+    async def total(self, epoch: int) -> int | None:
+        """The source's own total of the epoch's reward coins, in ngonka; None when it has none. Raises SourceError."""
         ...
 
 

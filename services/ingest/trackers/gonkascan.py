@@ -39,7 +39,7 @@ def regions(body: object) -> dict[str, str]:
 
 
 class Gonkascan:
-    """The adapter: one list call a poll and the map every hour, whose absence is no error."""
+    """The adapter: as for Hyperfusion, and the map every hour, whose absence is no error."""
 
     def __init__(self, source: Source, fetcher: Fetcher, clock: Clock) -> None:
         self._name = source.name
@@ -52,6 +52,10 @@ class Gonkascan:
     async def poll(self) -> Poll:
         """The tracker's current list. Raises SourceError."""
         return await self._api.newest(self._ask)
+
+    async def total(self, epoch: int) -> int | None:
+        """The tracker's own total of the epoch's rewards, in ngonka; None when it has none. Raises SourceError."""
+        return await self._api.total(epoch)
 
     async def aclose(self) -> None:
         """Close its connections."""

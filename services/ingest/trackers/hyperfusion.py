@@ -8,7 +8,7 @@ from services.ingest.trackers.tracker_api import TrackerApi, poll_of
 
 
 class Hyperfusion:
-    """The adapter: one list call a poll."""
+    """The adapter: one list call a poll, and one for the total of an epoch that has settled."""
 
     def __init__(self, source: Source, fetcher: Fetcher, clock: Clock) -> None:
         self._name = source.name
@@ -18,6 +18,10 @@ class Hyperfusion:
     async def poll(self) -> Poll:
         """The tracker's current list. Raises SourceError."""
         return await self._api.newest(self._ask)
+
+    async def total(self, epoch: int) -> int | None:
+        """The tracker's own total of the epoch's rewards, in ngonka; None when it has none. Raises SourceError."""
+        return await self._api.total(epoch)
 
     async def aclose(self) -> None:
         """Close its connections."""

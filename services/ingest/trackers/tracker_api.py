@@ -1,4 +1,4 @@
-"""The reply of the open-source gonka-tracker's `/api/v1/inference/current`: Hyperfusion and Gonkascan run it."""
+"""The replies of the open-source gonka-tracker's `/api/v1/inference`: Hyperfusion and Gonkascan run it."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -26,8 +26,10 @@ from services.ingest.trackers.wire import (
 )
 from services.kernel.errors import InvalidRecordError, Reason, SourceError
 from services.kernel.events import NodeReading
+from services.kernel.money import ngonka_of_number
 
 CURRENT = "/api/v1/inference/current"
+EPOCHS = "/api/v1/inference/epochs"
 
 
 class _Participant(Participant):
@@ -49,7 +51,8 @@ class _Reply(Payload):
 def poll_of(body: object, source: str, regions: Mapping[str, str] | None = None) -> Poll:
     """The readings of one reply, observed at its `cached_at`. Raises SourceError for a reply without list or time.
 
-    Counts that are 0 for every host at once are unknown: so they stand right after an epoch's boundary.
+    Counts that are 0 for every host at once are unknown: so they stand right after an epoch's boundary. Of epochs, a
+    tracker only knows which one it shows: those before it have settled, the last of them perhaps only soon.
     """
     reply = read(_Reply, body, CURRENT)
     if reply.cached_at is None:
@@ -96,7 +99,35 @@ def poll_of(body: object, source: str, regions: Mapping[str, str] | None = None)
         height=reply.height,
         complete=not skipped and not refused,
         skipped=(*skipped, *refused),
+        newest_settled=reply.epoch_id - 1 if reply.epoch_id else None,
     )
+
+
+class _EpochReply(Payload):
+    epoch_id: Whole = None
+    is_current: bool | None = None
+    total_assigned_rewards_gnk: Number = None
+
+
+def total_of(body: object, epoch: int) -> int | None:
+    """What a reply of /inference/epochs/{epoch} states as the total of all rewards, in ngonka. Raises SourceError.
+
+    gonka-tracker adds up the `rewarded_coins` of the epoch's active set and cuts the sum to whole GNK. None is no zero:
+    the total is null until it is added up, and a 0 was added up before the chain had written the rewards.
+    """
+    reply = read(_EpochReply, body, EPOCHS)
+    if reply.epoch_id != epoch:
+        raise SourceError(f"{EPOCHS}: a reply about epoch {reply.epoch_id}, not {epoch}")
+    total = reply.total_assigned_rewards_gnk
+    if reply.is_current or not total:
+        return None
+    try:
+        amount_ngonka = ngonka_of_number(total)
+    except ValueError as error:
+        raise SourceError(f"{EPOCHS}: total_assigned_rewards_gnk: {error}") from None
+    if amount_ngonka < 1:
+        raise SourceError(f"{EPOCHS}: total_assigned_rewards_gnk is no amount: {total:.20}")
+    return amount_ngonka
 
 
 def positive(weight: Decimal | None) -> Decimal | None:
@@ -140,3 +171,22 @@ class TrackerApi:
     async def current(self, url: str) -> object:
         """The reply's JSON."""
         return await self.fetcher.get_json(url, CURRENT)
+
+    async def total(self, epoch: int) -> int | None:
+        """The total of the first base URL that has one, in ngonka; None when none has. Raises SourceError.
+
+        One request, for it leaves half of the budget to polls, and more only where a base URL has no answer.
+        """
+        errors: list[SourceError] = []
+        for url in self.urls.in_order():
+            try:
+                body = await self.fetcher.get_json(url, f"{EPOCHS}/{epoch}", background=True)
+                total = total_of(body, epoch)
+            except SourceError as error:
+                errors.append(error)
+                continue
+            if total is not None:
+                return total
+        if len(errors) == len(self.urls.in_order()):
+            raise every_failure(errors)
+        return None
