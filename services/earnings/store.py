@@ -47,40 +47,40 @@ SELECT DISTINCT node_id, period FROM earnings_ledger WHERE kind = 'epoch' AND pe
 """
 
 # The order of ledger.rank, told by every column, so that equal ranks are equal rows. The nodes are locked: what the
-# join sees is what is there. Returned is how many reports became rows (changed), and how many already were.
+# join sees is what is there. Returns of each report whether it became the row (better), whether it already was (held),
+# and whether history may be another by it (counts): history rests on amounts and on what is final, so that a poll which
+# says the same again, only later, concerns the ledger alone.
 MERGE_LEDGER: Final = """
-WITH new AS (
-    SELECT *
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::numeric[], $6::numeric[], $7::numeric[],
-        $8::boolean[], $9::boolean[], $10::text[], $11::timestamptz[])
-        AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method,
-            observed_at)
-), merged AS (
-    INSERT INTO earnings_ledger AS held
-        (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method, observed_at)
-    SELECT node_id, source, kind, period, new.amount_ngonka, new.work_ngonka, new.reward_ngonka, new.final,
-        new.claimed, new.method, new.observed_at
-    FROM new
-    LEFT JOIN earnings_ledger AS known USING (node_id, source, kind, period)
-    WHERE known.node_id IS NULL
+WITH compared AS (
+    SELECT new.*,
+        known.node_id IS NULL
         OR (new.final, new.observed_at, new.amount_ngonka, new.work_ngonka IS NOT NULL, coalesce(new.work_ngonka, 0),
             new.reward_ngonka IS NOT NULL, coalesce(new.reward_ngonka, 0), new.claimed IS NOT NULL,
             new.claimed IS TRUE, coalesce(new.method, '') COLLATE "C")
         > (known.final, known.observed_at, known.amount_ngonka, known.work_ngonka IS NOT NULL,
             coalesce(known.work_ngonka, 0), known.reward_ngonka IS NOT NULL, coalesce(known.reward_ngonka, 0),
-            known.claimed IS NOT NULL, known.claimed IS TRUE, coalesce(known.method, '') COLLATE "C")
+            known.claimed IS NOT NULL, known.claimed IS TRUE, coalesce(known.method, '') COLLATE "C") AS better,
+        (new.final, new.observed_at, new.amount_ngonka, new.work_ngonka, new.reward_ngonka, new.claimed, new.method)
+        IS NOT DISTINCT FROM (known.final, known.observed_at, known.amount_ngonka, known.work_ngonka,
+            known.reward_ngonka, known.claimed, known.method) AS held,
+        (new.amount_ngonka, new.final) IS DISTINCT FROM (known.amount_ngonka, known.final) AS other
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::numeric[], $6::numeric[], $7::numeric[],
+        $8::boolean[], $9::boolean[], $10::text[], $11::timestamptz[])
+        AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method,
+            observed_at)
+    LEFT JOIN earnings_ledger AS known USING (node_id, source, kind, period)
+), merged AS (
+    INSERT INTO earnings_ledger AS held
+        (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method, observed_at)
+    SELECT node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method, observed_at
+    FROM compared WHERE better
     ORDER BY node_id, source, kind, period
     ON CONFLICT (node_id, source, kind, period) DO UPDATE SET
         amount_ngonka = EXCLUDED.amount_ngonka, work_ngonka = EXCLUDED.work_ngonka,
         reward_ngonka = EXCLUDED.reward_ngonka, final = EXCLUDED.final, claimed = EXCLUDED.claimed,
         method = EXCLUDED.method, observed_at = EXCLUDED.observed_at
-    RETURNING node_id
 )
-SELECT (SELECT count(*) FROM merged) AS changed,
-    (SELECT count(*)
-     FROM new JOIN earnings_ledger AS known USING (node_id, source, kind, period, final, observed_at, amount_ngonka)
-     WHERE (new.work_ngonka, new.reward_ngonka, new.claimed, new.method)
-        IS NOT DISTINCT FROM (known.work_ngonka, known.reward_ngonka, known.claimed, known.method)) AS held
+SELECT node_id, kind, period, final, better, held, better AND other AS counts FROM compared
 """
 
 # What was believed, and since when: a repeated poll adds nothing, a restatement adds a row.
@@ -117,13 +117,20 @@ async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -
         nodes = sorted({*ids.values(), *moved_nodes})
         bases = await lock_nodes(connection, nodes)
         merged = await _merge_ledger(connection, ids, reduced)
+        touched = _touched(bases, merged, settlements, moved, moved_nodes)
         try:
-            await project_touched(connection, bases, _touched(ids, reduced, settlements, moved, moved_nodes))
+            if touched:
+                await project_touched(connection, bases, touched)
         except Exception as error:
             if classify(error).passes:
                 raise
             raise ProjectionError("earnings_history could not be derived from the ledger") from error
-    return Applied.counted(len(reports), distinct=len(reduced.distinct), changed=merged["changed"], held=merged["held"])
+    return Applied.counted(
+        len(reports),
+        distinct=len(reduced.distinct),
+        changed=sum(row["better"] for row in merged),
+        held=sum(row["held"] for row in merged),
+    )
 
 
 async def _merge_settlements(
@@ -180,11 +187,11 @@ async def _nodes_of(connection: Connection, epochs: Iterable[int]) -> dict[UUID,
     return nodes
 
 
-async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> Record:
-    """Merge the reports and their versions; returns the counts of MERGE_LEDGER."""
+async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> list[Record]:
+    """Merge the reports and their versions; returns what became of each report (MERGE_LEDGER)."""
     keys = list(reduced.winners)
     versions = [version_of(report) for report in reduced.winners.values()]
-    (merged,) = await connection.fetch(
+    merged = await connection.fetch(
         MERGE_LEDGER,
         *_key_columns(ids, keys),
         [version.amount for version in versions],
@@ -219,17 +226,23 @@ def _key_columns(ids: Mapping[str, UUID], keys: Sequence[LedgerKey]) -> list[lis
 
 
 def _touched(
-    ids: Mapping[str, UUID],
-    reduced: Reduced,
+    bases: Mapping[UUID, str | None],
+    merged: Iterable[Record],
     settlements: Mapping[int, Settlement],
     moved: Mapping[int, set[date]],
     moved_nodes: Mapping[UUID, set[int]],
 ) -> dict[UUID, set[date]]:
-    """The dates on which each node's history may have changed, as far as its epochs go."""
-    touched: dict[UUID, set[date]] = {node: set() for node in ids.values()}
-    for key, report in reduced.winners.items():
-        if key.kind == "epoch" and report.final:
-            touched[ids[key.identifier]].add(settlements[key.period].day)
+    """The nodes whose history may have changed, and on which dates, as far as their epochs go.
+
+    Those are the nodes whose history has no basis yet, those of which the ledger says something else now, and those
+    of which an epoch has another date.
+    """
+    touched: dict[UUID, set[date]] = {node: set() for node, basis in bases.items() if basis is None}
+    for row in merged:
+        if row["counts"]:
+            days = touched.setdefault(row["node_id"], set())
+            if row["kind"] == "epoch" and row["final"]:
+                days.add(settlements[row["period"]].day)
     for node, epochs in moved_nodes.items():
         touched.setdefault(node, set()).update(*(moved[epoch] for epoch in epochs))
     return touched

@@ -24,6 +24,7 @@ from tests.integration.pipeline import until
 pytestmark = pytest.mark.integration
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = START + timedelta(days=1)
 
 
 @pytest.fixture
@@ -260,6 +261,48 @@ async def test_an_epoch_moves_to_the_utc_date_of_its_better_settlement(
     await apply_reports(earnings, [report(10**9, at=0)])
     await apply_reports(earnings, [report(10**9, at=1, settled_at=west, settled_exact=True)])
     assert await history(admin) == {date(2026, 3, 2): Decimal(1)}
+
+
+async def test_a_report_that_says_the_same_later_moves_its_time_and_projects_nothing(
+    earnings: Database, admin: OwnConnection
+) -> None:
+    """Whether it projects shows where history was spoilt: an amount that is another one puts it right."""
+    await apply_reports(earnings, [report(10 * 10**9, 7, at=0), report(10 * 10**9, 8, at=0, settled_at=LATER)])
+    spoilt = {date(2026, 3, 1): Decimal(99), date(2026, 3, 2): Decimal(99)}
+    await admin.execute("UPDATE earnings_history SET earnings_gnk = 99")
+    applied = await apply_reports(earnings, [report(10 * 10**9, 7, at=5, claimed=True)])
+    assert applied.changed == 1
+    row = await admin.fetchrow("SELECT observed_at, claimed FROM earnings_ledger WHERE period = 7")
+    assert tuple(row or ()) == (START + timedelta(hours=1, seconds=5), True)
+    assert await history(admin) == spoilt
+    await apply_reports(earnings, [report(10 * 10**9, 7, at=6), report(11 * 10**9, 8, at=6, settled_at=LATER)])
+    assert await history(admin) == spoilt | {date(2026, 3, 2): Decimal(11)}, "the date that changed, and no other"
+
+
+async def test_the_first_final_report_of_an_amount_that_was_estimated_is_projected(
+    earnings: Database, admin: OwnConnection
+) -> None:
+    await apply_reports(earnings, [report(10**9, 7), report(5 * 10**9, 8, final=False)])
+    await apply_reports(earnings, [report(5 * 10**9, 8, at=1)])
+    assert await history(admin) == {date(2026, 3, 1): Decimal(6)}
+
+
+async def test_a_settlement_that_moves_is_projected_although_every_amount_stays(
+    earnings: Database, admin: OwnConnection
+) -> None:
+    await apply_reports(earnings, [report(10**9, at=0), report(2 * 10**9, at=0, identifier="gonka1bob")])
+    await apply_reports(earnings, [report(10**9, at=1, settled_at=LATER)])
+    moved = await admin.fetch("SELECT date, earnings_gnk FROM earnings_history ORDER BY 2")
+    assert [tuple(row) for row in moved] == [(date(2026, 3, 2), Decimal(1)), (date(2026, 3, 2), Decimal(2))]
+
+
+async def test_a_node_without_a_basis_is_projected_whatever_the_report_says(
+    earnings: Database, admin: OwnConnection
+) -> None:
+    await apply_reports(earnings, [report(10**9, at=0)])
+    await admin.execute("DELETE FROM earnings_history; UPDATE earnings_node SET basis = NULL")
+    await apply_reports(earnings, [report(10**9, at=0)])
+    assert await history(admin) == {date(2026, 3, 1): Decimal(1)}
 
 
 async def test_a_negative_amount_is_taken_off(earnings: Database, admin: OwnConnection) -> None:
