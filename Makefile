@@ -103,7 +103,10 @@ topics: $(READY) ## Make Kafka's topics (MINEGNK_KAFKA_BOOTSTRAP_SERVERS)
 
 ##@ Upkeep
 
-.PHONY: requirements clean
+.PHONY: contract requirements clean
+contract: $(READY) ## Write the contract of the events anew (contract/, docs/events.md)
+	@$(BIN)/minegnk contract
+
 requirements: $(READY) ## Lock the newest allowed versions, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml -o requirements/runtime.txt

@@ -8,6 +8,7 @@ import typer
 from services.cli import (
     backfill,
     consumer,
+    contract,
     dlq,
     embedded,
     explain,
@@ -39,6 +40,7 @@ running.register(app)
 status.register(app)
 topics.register(app)
 publish.register(app)
+contract.register(app)
 schema.register(app)
 dlq.register(app)
 replay.register(app)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.kernel.settings import KafkaSettings, load
-from services.kernel.topics import TOPICS, ensure_topics
+from services.kernel.topics import TOPICS, Topic, ensure_topics
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,11 @@ def register(app: typer.Typer) -> None:
         outcome = dict(asyncio.run(ensure_topics(load(KafkaSettings), replication_factor=replication_factor)))
         table = Table("topic", "partitions", "kept", "state")
         for topic in TOPICS:
-            days = topic.retention.days
-            kept = "for ever" if days < 0 else f"{days} day" + "s" * (days != 1)
-            table.add_row(topic.name, str(topic.partitions), kept, outcome[topic.name])
+            table.add_row(topic.name, str(topic.partitions), kept(topic), outcome[topic.name])
         Console().print(table)
+
+
+def kept(topic: Topic) -> str:
+    """How long the topic keeps a record, in words."""
+    days = topic.retention.days
+    return "for ever" if days < 0 else f"{days} day" + "s" * (days != 1)

@@ -1,4 +1,4 @@
-"""The events: their fields and bounds. The contract that producers and services share.
+"""The events: their fields and bounds. The contract of producers and services; `minegnk contract` writes it out.
 
 Bounds are checked wherever an event is made, at decode and in the adapters alike: every event that exists fits its
 column.
@@ -12,7 +12,9 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec.structs import force_setattr
 
+from services.kernel import fields
 from services.kernel.errors import InvalidRecordError, Reason
+from services.kernel.fields import INT4_MAX, INT8_MAX, TEXT_LENGTHS
 from services.kernel.money import ngonka
 
 READINGS_TOPIC = "node.readings.v1"
@@ -28,19 +30,22 @@ Status = Literal["healthy", "unhealthy", "jailed", "offline"]
 EarningsKind = Literal["epoch", "day", "total"]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
-_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-_LATEST = datetime(9999, 1, 1, tzinfo=UTC)  # in the last hours of that year a time with an offset has no UTC
-_INT4_MAX = 2**31 - 1
-_INT8_MAX = 2**63 - 1
-_SOURCE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,49}", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_EARLIEST = datetime(fields.EARLIEST_YEAR, 1, 1, tzinfo=UTC)
+_LATEST = datetime(fields.LATEST_YEAR + 1, 1, 1, tzinfo=UTC)
+_SOURCE = re.compile(fields.SOURCE_PATTERN, re.ASCII)
+_CONTROL = re.compile(fields.CONTROL_PATTERN)
 _SPACES = re.compile(r"\s+")
+_IDENTIFIER = fields.identifier("The node: an address of the chain, `address/node_id`, or a name of its own form.")
+_BY = fields.source("Who says so: each producer has its own name.")
+_CONCERNED = fields.source("The source that it is about.")
+_IDENTIFIER_TYPE = fields.one_of(IdentifierType, "What the identifier is. The forms of the chain's addresses give it.")
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_UP)
-_FORMS: tuple[tuple[str, IdentifierType], ...] = (
+FORMS: tuple[tuple[str, IdentifierType], ...] = (
     ("gonkavaloper1", "operator"),
     ("gonkavalcons1", "validator"),
     ("gonka1", "wallet"),
 )
+"""Prefixes of the chain's addresses, each with the type that it gives."""
 
 
 def type_of(identifier: str) -> IdentifierType | None:
@@ -48,7 +53,7 @@ def type_of(identifier: str) -> IdentifierType | None:
 
     An ML node is written `address/node_id`: its id is unique only within its host.
     """
-    for prefix, identifier_type in _FORMS:
+    for prefix, identifier_type in FORMS:
         if identifier.startswith(prefix):
             return "node_id" if "/" in identifier else identifier_type
     return "node_id" if "/" in identifier else None
@@ -70,37 +75,43 @@ class NodeReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     status rests on a probe of the host's health: only such readings count for uptime.
     """
 
-    identifier: str
-    identifier_type: IdentifierType
-    source: str
-    observed_at: Time
-    status: Status | None = None
-    health_probed: bool = False
-    jobs_day: int | None = None
-    active_model: str | None = None
-    voting_weight: Decimal | None = None
-    epoch: int | None = None
-    height: int | None = None
-    tokens_per_sec: Decimal | None = None
-    display_name: str | None = None
-    gpu_type: str | None = None
-    region: str | None = None
+    identifier: Annotated[str, _IDENTIFIER]
+    identifier_type: Annotated[IdentifierType, _IDENTIFIER_TYPE]
+    source: Annotated[str, _BY]
+    observed_at: Annotated[Time, fields.time("When the source saw the node. Never when it was asked, or published.")]
+    status: Annotated[Status | None, fields.one_of(Status, "How the node does.")] = None
+    health_probed: Annotated[bool, fields.boolean("Whether the status rests on a probe of the host's health.")] = False
+    jobs_day: Annotated[int | None, fields.integer(INT4_MAX, "Inferences of the running epoch.")] = None
+    active_model: Annotated[str | None, fields.free_text("active_model", "The model that it serves.")] = None
+    voting_weight: Annotated[
+        Decimal | None, fields.decimal(fields.VOTING_WEIGHT, "Its weight in the epoch's group.")
+    ] = None
+    epoch: Annotated[int | None, fields.integer(INT4_MAX, "The running epoch's number.")] = None
+    height: Annotated[int | None, fields.integer(INT8_MAX, "The block at which a chain's node answered.")] = None
+    tokens_per_sec: Annotated[
+        Decimal | None, fields.decimal(fields.TOKENS_PER_SEC, "Tokens that it generates in a second.")
+    ] = None
+    display_name: Annotated[str | None, fields.free_text("display_name", "What people call it.")] = None
+    gpu_type: Annotated[str | None, fields.free_text("gpu_type", "Its GPUs.")] = None
+    region: Annotated[str | None, fields.free_text("region", "Where it stands.")] = None
 
     def __post_init__(self) -> None:
         """Bring every field into its column's form, or raise InvalidRecordError."""
         _check_identity(self.identifier, self.identifier_type, self.source)
         _check_time("observed_at", self.observed_at)
-        _check_integer("jobs_day", self.jobs_day, _INT4_MAX)
-        _check_integer("epoch", self.epoch, _INT4_MAX)
-        _check_integer("height", self.height, _INT8_MAX)
+        _check_integer("jobs_day", self.jobs_day, INT4_MAX)
+        _check_integer("epoch", self.epoch, INT4_MAX)
+        _check_integer("height", self.height, INT8_MAX)
         if self.voting_weight is not None:
-            force_setattr(self, "voting_weight", _decimal("voting_weight", self.voting_weight, 12, 8))
+            force_setattr(self, "voting_weight", _decimal("voting_weight", self.voting_weight, fields.VOTING_WEIGHT))
         if self.tokens_per_sec is not None:
-            force_setattr(self, "tokens_per_sec", _decimal("tokens_per_sec", self.tokens_per_sec, 8, 2))
-        for field, limit in (("active_model", 255), ("display_name", 100), ("gpu_type", 50), ("region", 100)):
+            force_setattr(
+                self, "tokens_per_sec", _decimal("tokens_per_sec", self.tokens_per_sec, fields.TOKENS_PER_SEC)
+            )
+        for field in ("active_model", "display_name", "gpu_type", "region"):
             value = getattr(self, field)
             if value is not None:
-                force_setattr(self, field, clean_text(value, limit))
+                force_setattr(self, field, clean_text(value, TEXT_LENGTHS[field]))
 
 
 class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,20 +123,24 @@ class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     Only `final` reports become history; `method` says how an amount that is not final was estimated.
     """
 
-    identifier: str
-    identifier_type: IdentifierType
-    source: str
-    kind: EarningsKind
-    period: int | str
-    amount_ngonka: int | str
-    observed_at: Time
-    work_ngonka: int | str | None = None
-    reward_ngonka: int | str | None = None
-    settled_at: Time | None = None
-    settled_exact: bool = False
-    final: bool = False
-    claimed: bool | None = None
-    method: str | None = None
+    identifier: Annotated[str, _IDENTIFIER]
+    identifier_type: Annotated[IdentifierType, _IDENTIFIER_TYPE]
+    source: Annotated[str, _BY]
+    kind: Annotated[EarningsKind, fields.one_of(EarningsKind, "What is counted.")]
+    period: Annotated[int | str, fields.period("Of kind `epoch`: its number. Otherwise a UTC date, YYYY-MM-DD.")]
+    amount_ngonka: Annotated[int | str, fields.amount("What the node earned.")]
+    observed_at: Annotated[Time, fields.time("When the source said so: of two reports on a period the later counts.")]
+    work_ngonka: Annotated[int | str | None, fields.amount("The part for work.")] = None
+    reward_ngonka: Annotated[
+        int | str | None, fields.amount("The part that is a reward. With both parts, the amount is their sum.")
+    ] = None
+    settled_at: Annotated[
+        Time | None, fields.time("The block time at which the epoch settled. A final report of an epoch needs it.")
+    ] = None
+    settled_exact: Annotated[bool, fields.boolean("Whether settled_at was read, not interpolated.")] = False
+    final: Annotated[bool, fields.boolean("Whether it is settled: only such reports become history.")] = False
+    claimed: Annotated[bool | None, fields.boolean("Whether the reward was claimed.")] = None
+    method: Annotated[str | None, fields.free_text("method", "How an amount that is not final was estimated.")] = None
 
     def __post_init__(self) -> None:
         """Bring every field into its column's form, or raise InvalidRecordError."""
@@ -144,7 +159,7 @@ class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
             raise InvalidRecordError(Reason.INVALID_FIELD, "amount_ngonka is not work_ngonka + reward_ngonka")
         if self.settled_at is not None:
             _check_time("settled_at", self.settled_at)
-        force_setattr(self, "method", None if self.final else clean_text(self.method, 100))
+        force_setattr(self, "method", None if self.final else clean_text(self.method, TEXT_LENGTHS["method"]))
         if self.kind == "epoch" and self.final and self.settled_at is None:
             raise InvalidRecordError(Reason.INVALID_FIELD, "a final epoch report needs settled_at")
 
@@ -162,16 +177,16 @@ class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 class RefreshRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Please poll this source now or, where `epoch` is given, publish that epoch's settlement again."""
 
-    source: str
-    requested_at: Time
-    requested_by: str
-    epoch: int | None = None
+    source: Annotated[str, _CONCERNED]
+    requested_at: Annotated[Time, fields.time("When it was asked for.")]
+    requested_by: Annotated[str, fields.text("Who asks: a service's name, or a person's.")]
+    epoch: Annotated[int | None, fields.integer(INT4_MAX, "The epoch to publish again.")] = None
 
     def __post_init__(self) -> None:
         """Check every field, or raise InvalidRecordError."""
         check_source(self.source)
         _check_time("requested_at", self.requested_at)
-        _check_integer("epoch", self.epoch, _INT4_MAX)
+        _check_integer("epoch", self.epoch, INT4_MAX)
 
 
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -184,26 +199,34 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     tells that instead: `total_ngonka`, its own total of `total_epoch` (work coins are no part of it).
     """
 
-    source: str
-    kind: str
-    reported_at: Time
-    preference_seconds: int
-    earnings_order: int
-    probes_health: bool
-    poll_interval_seconds: int
-    last_attempt_at: Time | None = None
-    last_success_at: Time | None = None
-    last_error_at: Time | None = None
-    last_error: str | None = None
-    data_at: Time | None = None
-    epoch: int | None = None
-    height: int | None = None
-    newest_settled: int | None = None
-    published_epoch: int | None = None
-    unpublished_epoch: int | None = None
-    unpublished_reason: str | None = None
-    total_epoch: int | None = None
-    total_ngonka: int | str | None = None
+    source: Annotated[str, _CONCERNED]
+    kind: Annotated[str, fields.free_text("kind", "The adapter that reads it.")]
+    reported_at: Annotated[Time, fields.time("When this was said.")]
+    preference_seconds: Annotated[int, fields.integer(INT4_MAX, "Its head start over other sources, seconds.")]
+    earnings_order: Annotated[int, fields.integer(INT4_MAX, "Its rank for earnings: the lowest counts.")]
+    probes_health: Annotated[bool, fields.boolean("Whether it probes the hosts' health.")]
+    poll_interval_seconds: Annotated[int, fields.integer(INT4_MAX, "How often it is polled, seconds.")]
+    last_attempt_at: Annotated[Time | None, fields.time("The last poll.")] = None
+    last_success_at: Annotated[Time | None, fields.time("The last poll that gave something.")] = None
+    last_error_at: Annotated[Time | None, fields.time("The last poll that failed.")] = None
+    last_error: Annotated[str | None, fields.free_text("last_error", "Why it failed.")] = None
+    data_at: Annotated[Time | None, fields.time("The time of the newest data that it gave.")] = None
+    epoch: Annotated[int | None, fields.integer(INT4_MAX, "The running epoch.")] = None
+    height: Annotated[int | None, fields.integer(INT8_MAX, "The newest block.")] = None
+    newest_settled: Annotated[int | None, fields.integer(INT4_MAX, "The newest epoch that has settled.")] = None
+    published_epoch: Annotated[
+        int | None, fields.integer(INT4_MAX, "An epoch whose reports have all been published.")
+    ] = None
+    unpublished_epoch: Annotated[int | None, fields.integer(INT4_MAX, "An epoch that is not complete.")] = None
+    unpublished_reason: Annotated[
+        str | None, fields.free_text("unpublished_reason", "Why that epoch is not complete.")
+    ] = None
+    total_epoch: Annotated[
+        int | None, fields.integer(INT4_MAX, "An epoch whose total the source itself states; with `total_ngonka`.")
+    ] = None
+    total_ngonka: Annotated[
+        int | str | None, fields.positive_amount("What all hosts together were rewarded in it, as the source says.")
+    ] = None
 
     def __post_init__(self) -> None:
         """Check every field, or raise InvalidRecordError."""
@@ -222,17 +245,19 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             "unpublished_epoch",
             "total_epoch",
         ):
-            _check_integer(field, getattr(self, field), _INT4_MAX)
+            _check_integer(field, getattr(self, field), INT4_MAX)
         if (self.total_epoch is None) != (self.total_ngonka is None):
             raise InvalidRecordError(Reason.INVALID_FIELD, "total_epoch and total_ngonka need each other")
         if self.total_ngonka is not None:
             force_setattr(self, "total_ngonka", _ngonka("total_ngonka", self.total_ngonka))
             if int(self.total_ngonka) < 1:
                 raise InvalidRecordError(Reason.OUT_OF_RANGE, "total_ngonka: 0 means unknown, and is left out")
-        _check_integer("height", self.height, _INT8_MAX)
-        force_setattr(self, "kind", clean_text(self.kind, 50) or "unknown")
-        force_setattr(self, "last_error", clean_text(self.last_error, 500))
-        force_setattr(self, "unpublished_reason", clean_text(self.unpublished_reason, 500))
+        _check_integer("height", self.height, INT8_MAX)
+        force_setattr(self, "kind", clean_text(self.kind, TEXT_LENGTHS["kind"]) or "unknown")
+        force_setattr(self, "last_error", clean_text(self.last_error, TEXT_LENGTHS["last_error"]))
+        force_setattr(
+            self, "unpublished_reason", clean_text(self.unpublished_reason, TEXT_LENGTHS["unpublished_reason"])
+        )
 
 
 Event = NodeReading | EarningsReport | RefreshRequest | SourceStatus
@@ -241,7 +266,7 @@ E = TypeVar("E", bound=Event)
 
 def _check_identity(identifier: str, identifier_type: IdentifierType, source: str) -> None:
     check_source(source)
-    if not identifier or len(identifier) > 255 or _CONTROL.search(identifier):
+    if not identifier or len(identifier) > fields.IDENTIFIER_LENGTH or _CONTROL.search(identifier):
         raise InvalidRecordError(
             Reason.INVALID_FIELD, "identifier: 1 to 255 characters without spaces or control characters"
         )
@@ -270,8 +295,9 @@ def _check_integer(field: str, value: int | None, limit: int) -> None:
         raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is not within 0 and {limit}")
 
 
-def _decimal(field: str, value: Decimal, digits: int, places: int) -> Decimal:
-    """The value rounded to `places`, at most `digits` before the point, as its column takes it; not negative."""
+def _decimal(field: str, value: Decimal, precision: tuple[int, int]) -> Decimal:
+    """The value rounded to its places, and within its digits, as its column takes it; not negative."""
+    digits, places = precision
     try:
         rounded = value.quantize(Decimal(1).scaleb(-places), context=_ROUNDING)
     except InvalidOperation:  # NaN, an infinity, or far too many digits
@@ -296,7 +322,7 @@ def _period(kind: EarningsKind, period: int | str) -> int | str:
             if not period.isascii() or not period.isdigit() or len(period) > 10:
                 raise InvalidRecordError(Reason.INVALID_FIELD, f"period: not an epoch's number: {period[:40]!r}")
             period = int(period)
-        _check_integer("period", period, _INT4_MAX)
+        _check_integer("period", period, INT4_MAX)
         return period
     try:
         day = date.fromisoformat(str(period))

@@ -66,6 +66,11 @@ class EventType(NamedTuple):
     topic: str
     name: str
 
+    @property
+    def versioned(self) -> str:
+        """Its CloudEvents `type`, whole."""
+        return f"{self.name}.v{EVENT_VERSION}"
+
 
 EVENT_TYPES: dict[type, EventType] = {
     NodeReading: EventType(READINGS_TOPIC, "minegnk.node.reading"),
@@ -86,7 +91,7 @@ def encode(event: Event) -> OutgoingRecord:
     headers = [
         ("content-type", b"application/json"),
         ("ce_specversion", b"1.0"),
-        ("ce_type", f"{event_type.name}.v{EVENT_VERSION}".encode()),
+        ("ce_type", event_type.versioned.encode()),
         ("ce_source", f"/minegnk/{event.source}".encode()),
         ("ce_id", str(uuid.uuid4()).encode()),
     ]
@@ -140,7 +145,8 @@ class _Envelope(msgspec.Struct):
 
     specversion: str
     type: str
-    data: msgspec.Raw
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    data_base64: bytes | msgspec.UnsetType = msgspec.UNSET
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
@@ -150,9 +156,15 @@ def _payload(name: str, value: bytes, headers: Mapping[str, bytes | None]) -> by
     """The event's JSON, out of its CloudEvents envelope where there is one; unknown versions are refused."""
     data: bytes | msgspec.Raw = value
     specversion, ce_type = headers.get("ce_specversion"), headers.get("ce_type")
-    if (headers.get("content-type") or b"").startswith(b"application/cloudevents+json"):
+    if (headers.get("content-type") or b"").lower().startswith(b"application/cloudevents+json"):
         envelope = _decode_envelope(value)
-        specversion, ce_type, data = envelope.specversion.encode(), envelope.type.encode(), envelope.data
+        specversion, ce_type = envelope.specversion.encode(), envelope.type.encode()
+        if envelope.data is not msgspec.UNSET:
+            data = envelope.data
+        elif envelope.data_base64 is not msgspec.UNSET:
+            data = envelope.data_base64
+        else:
+            raise InvalidRecordError(Reason.INVALID_FIELD, "the envelope has no data")
     if specversion is not None and specversion != b"1.0":
         raise InvalidRecordError(Reason.UNSUPPORTED_VERSION, f"CloudEvents specversion {specversion[:40]!r}")
     if ce_type is not None and ce_type != f"{name}.v{EVENT_VERSION}".encode():
