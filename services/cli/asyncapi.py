@@ -29,7 +29,6 @@ _ACTIONS = {
     "RefreshRequest": "Poll a source now, or publish one of its epochs again.",
     "SourceStatus": "Keep how each source does, and the preferences by which its readings are merged.",
 }
-_TRACEPARENT = {"type": "string", "description": "W3C Trace Context, where there is one."}
 
 
 def document() -> Document:
@@ -164,7 +163,6 @@ def _messages(event_class: type[Event]) -> dict[str, Document]:
                 "required": ["content-type"],
                 "properties": {
                     "content-type": {"type": "string", "pattern": "^application/cloudevents[+]json"},
-                    "traceparent": _TRACEPARENT,
                 },
             },
             "payload": _envelope(ce_type, schema),
@@ -190,7 +188,6 @@ def _binary_headers(ce_type: str) -> Document:
             "ce_type": {"const": ce_type},
             "ce_source": {"type": "string", "format": "uri-reference", "description": "Any; not used."},
             "ce_id": {"type": "string", "description": "Any; not used: repeats are known by the event's own fields."},
-            "traceparent": _TRACEPARENT,
         },
     }
 

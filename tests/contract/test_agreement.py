@@ -82,10 +82,10 @@ def disagreement(event_class: type[Event], value: bytes) -> str | None:
         return "no text in what is ignored"
     except NameTwiceError:
         return "a name twice"
-    errors = list(VALIDATORS[event_class].iter_errors(document))
-    if (reason is None) == (not errors):
+    if (reason is None) == VALIDATORS[event_class].is_valid(document):
         return None
     if reason is None:
+        errors = list(VALIDATORS[event_class].iter_errors(document))
         fields = {str(error.path[0]) if error.path else "" for error in errors}
         names = [_name_of(ACCEPTED_BEYOND_THE_SCHEMA, field, document.get(field)) for field in fields]
         assert None not in names, f"the decoder accepts {value!r}; the schema: {[error.message for error in errors]}"

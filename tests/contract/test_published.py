@@ -130,3 +130,8 @@ def test_nothing_of_an_event_is_checked_by_its_annotations_alone() -> None:
     for event_class in EVENT_TYPES:
         for meta in described_fields(event_class).values():
             assert (meta.ge, meta.gt, meta.le, meta.lt, meta.pattern, meta.max_length, meta.min_length) == (None,) * 7
+
+
+def test_the_program_of_the_guide_is_the_example() -> None:
+    _, _, program = (REPOSITORY / "examples/publish_reading.py").read_text().partition("\n\n")
+    assert program in (REPOSITORY / GUIDE).read_text()
