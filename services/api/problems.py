@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 
 from services.api.schemas import Problem
 
@@ -104,8 +104,12 @@ async def _invalid_request(_: Request, error: Exception) -> Response:
 
 def _methods_of(request: Request) -> set[str]:
     """What this address takes. The router itself would name the methods of the first route alone."""
-    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]  # one takes whatever comes
+    methods = {
+        method
+        for method in ("GET", "PUT", "POST", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    }
     return methods | {"HEAD"} if "GET" in methods else methods
 
 

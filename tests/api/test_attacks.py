@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -222,6 +223,13 @@ def test_a_method_that_an_address_does_not_take_is_named(api: RunningApi, method
     assert answer.problem()["code"] == "method_not_allowed"
     if path != "/static/app.js":
         assert "GET" in {name.lower(): text for name, text in answer.headers.items()}["allow"]
+
+
+def test_every_method_that_an_address_takes_is_named(api: RunningApi) -> None:
+    for path, operations in api.get("/openapi.json")["paths"].items():
+        address = path.format(identifier=NODE, user_id=UUID(int=0), key_id=UUID(int=0))
+        allowed = set(api.raw(address, method="TRACE").headers["allow"].split(", "))
+        assert allowed - {"HEAD"} == {method.upper() for method in operations}
 
 
 @pytest.mark.parametrize("path", ["/nodes", f"/nodes/{NODE}", "/summary", "/openapi.json"])
