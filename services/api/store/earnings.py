@@ -109,10 +109,11 @@ SELECT key, starts, earnings_gnk, days FROM earnings_sums($2, $3, $4)
 WHERE dimension = $1 AND ($5::text IS NULL OR key = $5)
 ORDER BY starts DESC, key COLLATE "C"
 """
+# By length: of a short history several windows have the same days.
 TRENDS: Final = """
 SELECT * FROM earnings_trends
 WHERE dimension = $1 AND ($2::text IS NULL OR key = $2) AND ($3::text IS NULL OR span = $3)
-ORDER BY key COLLATE "C", calendar_days
+ORDER BY key COLLATE "C", array_position(ARRAY['1d', '7d', '30d', '90d', 'all'], span)
 """
 
 
