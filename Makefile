@@ -34,7 +34,7 @@ $(READY): requirements/dev.txt pyproject.toml
 
 ##@ Checks
 
-.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz soak year bench-reading mutants
+.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz soak year bench-reading bench-pushing mutants
 lint: $(READY) ## Style (ruff)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "Run make format."; exit 1; }
@@ -76,6 +76,9 @@ year: $(READY) ## A simulated year of 1,000 hosts through the real path, exact t
 
 bench-reading: $(READY) ## The API under load at 1,000 nodes and a year, beside a call to a tracker for each request (needs vegeta, wrk)
 	@$(BIN)/python -m bench.reading $(ARGS)
+
+bench-pushing: $(READY) ## The push API under load: 50 producers, batches of readings (needs vegeta, wrk)
+	@$(BIN)/python -m bench.pushing $(ARGS)
 
 mutants: $(READY) ## Break each guarantee on purpose, and see the test that turns red
 	@$(BIN)/python -m tests.mutations $(ARGS)

@@ -8,9 +8,9 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.kernel.errors import ConfigurationError
@@ -25,6 +25,35 @@ _INSTALL = {
 _MILLISECOND_NS = 1e6
 _REQUESTS_PER_SECOND = re.compile(r"^Requests/sec:\s+([0-9.]+)$", re.MULTILINE)
 _NOT_OK = re.compile(r"^\s*Non-2xx or 3xx responses: (\d+)|^\s*Socket errors: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A GET, or where there is a body, a POST."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+
+    @property
+    def method(self) -> str:
+        """The method."""
+        return "POST" if self.body else "GET"
+
+    def target(self) -> bytes:
+        """As vegeta takes it."""
+        target = {"method": self.method, "url": self.url, "header": {name: [v] for name, v in self.headers.items()}}
+        return json.dumps(target | {"body": b64encode(self.body.encode()).decode()}).encode()
+
+    def lua(self) -> str:
+        """As wrk takes it: an expression."""
+        headers = ",".join(f"[ {_lua(name)} ]={_lua(value)}" for name, value in self.headers.items())
+        path = "/" + self.url.split("/", 3)[3]
+        return f"wrk.format({_lua(self.method)},{_lua(path)},{{{headers}}},{_lua(self.body) if self.body else 'nil'})"
+
+
+def _lua(text: str) -> str:
+    return f"[==[{text}]==]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +75,12 @@ def need_generators() -> None:
         raise ConfigurationError("; ".join(missing))
 
 
-def at_rate(urls: Sequence[str], *, rate: int, seconds: int) -> AtRate:
-    """Ask for the URLs in turn, so many a second."""
-    targets = "".join(f"GET {url}\n" for url in islice(cycle(urls), max(len(urls), 1)))
+def at_rate(requests: Sequence[Request], *, rate: int, seconds: int) -> AtRate:
+    """Send the requests in turn, so many a second."""
+    options = ["-rate", str(rate), "-duration", f"{seconds}s", "-timeout", "60s", "-max-workers", "2000"]
     attack = subprocess.run(
-        [VEGETA, "attack", "-rate", str(rate), "-duration", f"{seconds}s", "-timeout", "60s", "-max-workers", "2000"],
-        input=targets.encode(),
+        [VEGETA, "attack", "-format", "json", *options],
+        input=b"\n".join(request.target() for request in requests),
         stdout=subprocess.PIPE,
         check=True,
     )
@@ -71,18 +100,19 @@ def at_rate(urls: Sequence[str], *, rate: int, seconds: int) -> AtRate:
     )
 
 
-def most(urls: Sequence[str], *, connections: int, seconds: int, folder: Path) -> float:
+def most(requests: Sequence[Request], *, connections: int, seconds: int, folder: Path) -> float:
     """Requests a second that are answered when each connection asks again at once.
 
     Raises RuntimeError when any was not answered with a success.
     """
-    script = folder / "paths.lua"
-    paths = ",".join(json.dumps("/" + url.split("/", 3)[3]) for url in urls)
+    script = folder / "requests.lua"
+    written = ",".join(request.lua() for request in requests)
     script.write_text(
-        f"local paths, at = {{{paths}}}, 0\n"
-        "request = function() at = at % #paths + 1; return wrk.format('GET', paths[at]) end\n"
+        "local requests, at = {}, 0\n"
+        f"init = function() requests = {{{written}}} end\n"
+        "request = function() at = at % #requests + 1; return requests[at] end\n"
     )
-    arguments = ["-t", "1", "-c", str(connections), "-d", f"{seconds}s", "-s", str(script), urls[0]]
+    arguments = ["-t", "1", "-c", str(connections), "-d", f"{seconds}s", "-s", str(script), requests[0].url]
     result = subprocess.run([WRK, *arguments], stdout=subprocess.PIPE, check=True, text=True)
     found = _REQUESTS_PER_SECOND.search(result.stdout)
     if found is None or _NOT_OK.search(result.stdout):

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.fleet import fill
-from bench.load import AtRate, at_rate, most, need_generators
+from bench.load import AtRate, Request, at_rate, most, need_generators
 from bench.machine import facts
 from services.kernel.database import connect_arguments
 from services.kernel.errors import ConfigurationError
@@ -81,10 +81,12 @@ def endpoints(identifiers: Sequence[str]) -> list[Endpoint]:
     ]
 
 
-def _measure(name: str, urls: Sequence[str], rate: int, given: argparse.Namespace, folder: Path) -> Measured:
+def _measure(name: str, requests: Sequence[Request], rate: int, given: argparse.Namespace, folder: Path) -> Measured:
     """Some runs of a fixed rate, then some as fast as it goes; the medians."""
-    fixed = [at_rate(urls, rate=rate, seconds=given.seconds) for _ in range(given.runs)]
-    fastest = [most(urls, connections=_CONNECTIONS, seconds=given.seconds, folder=folder) for _ in range(given.runs)]
+    fixed = [at_rate(requests, rate=rate, seconds=given.seconds) for _ in range(given.runs)]
+    fastest = [
+        most(requests, connections=_CONNECTIONS, seconds=given.seconds, folder=folder) for _ in range(given.runs)
+    ]
     middle = AtRate(
         rate=rate,
         requests=sum(run.requests for run in fixed),
@@ -156,16 +158,16 @@ def _run(pipeline: Pipeline, given: argparse.Namespace) -> list[Measured]:
     with _polled(pipeline.database):
         for endpoint in endpoints(identifiers):
             console.print(f"{endpoint.name} ...")
-            urls = [base + path for path in endpoint.paths]
-            measured.append(_measure(endpoint.name, urls, endpoint.rate, given, pipeline.logs))
+            requests = [Request(base + path) for path in endpoint.paths]
+            measured.append(_measure(endpoint.name, requests, endpoint.rate, given, pipeline.logs))
     api.stop()
     with _tracker_way() as port:
         console.print("a call to a tracker for each request ...")
-        urls = [f"http://127.0.0.1:{port}/api/v1/nodes/{quote(name, safe='')}" for name in identifiers]
-        _wait(urls[0])
-        measured.append(
-            _measure(f"node, by a tracker of {_TRACKER_SECONDS * 1000:.0f} ms", urls, 100, given, pipeline.logs)
-        )
+        base = f"http://127.0.0.1:{port}/api/v1/nodes"
+        requests = [Request(f"{base}/{quote(name, safe='')}") for name in identifiers]
+        _wait(requests[0].url)
+        name = f"node, by a tracker of {_TRACKER_SECONDS * 1000:.0f} ms"
+        measured.append(_measure(name, requests, 100, given, pipeline.logs))
     return measured
 
 
