@@ -14,7 +14,14 @@ from msgspec.structs import force_setattr
 
 from services.kernel import fields
 from services.kernel.errors import InvalidRecordError, Reason
-from services.kernel.fields import INT4_MAX, INT8_MAX, TEXT_LENGTHS
+from services.kernel.fields import (
+    IDENTIFIER_LENGTH,
+    INT4_MAX,
+    INT8_MAX,
+    TEXT_LENGTHS,
+    TOKENS_PER_SEC,
+    VOTING_WEIGHT,
+)
 from services.kernel.money import ngonka
 
 READINGS_TOPIC = "node.readings.v1"
@@ -83,13 +90,11 @@ class NodeReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     health_probed: Annotated[bool, fields.boolean("Whether the status rests on a probe of the host's health.")] = False
     jobs_day: Annotated[int | None, fields.integer(INT4_MAX, "Inferences of the running epoch.")] = None
     active_model: Annotated[str | None, fields.free_text("active_model", "The model that it serves.")] = None
-    voting_weight: Annotated[
-        Decimal | None, fields.decimal(fields.VOTING_WEIGHT, "Its weight in the epoch's group.")
-    ] = None
+    voting_weight: Annotated[Decimal | None, fields.decimal(VOTING_WEIGHT, "Its weight in the epoch's group.")] = None
     epoch: Annotated[int | None, fields.integer(INT4_MAX, "The running epoch's number.")] = None
     height: Annotated[int | None, fields.integer(INT8_MAX, "The block at which a chain's node answered.")] = None
     tokens_per_sec: Annotated[
-        Decimal | None, fields.decimal(fields.TOKENS_PER_SEC, "Tokens that it generates in a second.")
+        Decimal | None, fields.decimal(TOKENS_PER_SEC, "Tokens that it generates in a second.")
     ] = None
     display_name: Annotated[str | None, fields.free_text("display_name", "What people call it.")] = None
     gpu_type: Annotated[str | None, fields.free_text("gpu_type", "Its GPUs.")] = None
@@ -103,11 +108,9 @@ class NodeReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         _check_integer("epoch", self.epoch, INT4_MAX)
         _check_integer("height", self.height, INT8_MAX)
         if self.voting_weight is not None:
-            force_setattr(self, "voting_weight", _decimal("voting_weight", self.voting_weight, fields.VOTING_WEIGHT))
+            force_setattr(self, "voting_weight", _decimal("voting_weight", self.voting_weight, VOTING_WEIGHT))
         if self.tokens_per_sec is not None:
-            force_setattr(
-                self, "tokens_per_sec", _decimal("tokens_per_sec", self.tokens_per_sec, fields.TOKENS_PER_SEC)
-            )
+            force_setattr(self, "tokens_per_sec", _decimal("tokens_per_sec", self.tokens_per_sec, TOKENS_PER_SEC))
         for field in ("active_model", "display_name", "gpu_type", "region"):
             value = getattr(self, field)
             if value is not None:
@@ -126,7 +129,13 @@ class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     identifier: Annotated[str, _IDENTIFIER]
     identifier_type: Annotated[IdentifierType, _IDENTIFIER_TYPE]
     source: Annotated[str, _BY]
-    kind: Annotated[EarningsKind, fields.one_of(EarningsKind, "What is counted.")]
+    kind: Annotated[
+        EarningsKind,
+        fields.one_of(
+            EarningsKind,
+            "Settled by the network; a source's counter of a UTC date; or of a lifetime, at the date's end.",
+        ),
+    ]
     period: Annotated[int | str, fields.period("Of kind `epoch`: its number. Otherwise a UTC date, YYYY-MM-DD.")]
     amount_ngonka: Annotated[int | str, fields.amount("What the node earned.")]
     observed_at: Annotated[Time, fields.time("When the source said so: of two reports on a period the later counts.")]
@@ -266,7 +275,7 @@ E = TypeVar("E", bound=Event)
 
 def _check_identity(identifier: str, identifier_type: IdentifierType, source: str) -> None:
     check_source(source)
-    if not identifier or len(identifier) > fields.IDENTIFIER_LENGTH or _CONTROL.search(identifier):
+    if not identifier or len(identifier) > IDENTIFIER_LENGTH or _CONTROL.search(identifier):
         raise InvalidRecordError(
             Reason.INVALID_FIELD, "identifier: 1 to 255 characters without spaces or control characters"
         )

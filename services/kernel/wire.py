@@ -80,6 +80,9 @@ EVENT_TYPES: dict[type, EventType] = {
 }
 EVENT_VERSION = 1
 
+_PLAIN = b"application/json"
+_STRUCTURED = b"application/cloudevents+json"
+
 encode_json = msgspec.json.Encoder(decimal_format="string").encode
 """JSON as every event has it: exact numbers as strings."""
 
@@ -89,7 +92,7 @@ def encode(event: Event) -> OutgoingRecord:
     event_type = EVENT_TYPES[type(event)]
     identifier = getattr(event, "identifier", None)
     headers = [
-        ("content-type", b"application/json"),
+        ("content-type", _PLAIN),
         ("ce_specversion", b"1.0"),
         ("ce_type", event_type.versioned.encode()),
         ("ce_source", f"/minegnk/{event.source}".encode()),
@@ -156,7 +159,8 @@ def _payload(name: str, value: bytes, headers: Mapping[str, bytes | None]) -> by
     """The event's JSON, out of its CloudEvents envelope where there is one; unknown versions are refused."""
     data: bytes | msgspec.Raw = value
     specversion, ce_type = headers.get("ce_specversion"), headers.get("ce_type")
-    if (headers.get("content-type") or b"").lower().startswith(b"application/cloudevents+json"):
+    content_type = headers.get("content-type")
+    if content_type and content_type != _PLAIN and content_type.lower().startswith(_STRUCTURED):
         envelope = _decode_envelope(value)
         specversion, ce_type = envelope.specversion.encode(), envelope.type.encode()
         if envelope.data is not msgspec.UNSET:
