@@ -65,7 +65,8 @@ async def _frames(feed: Feed, node: str | None, last_event_id: str | None) -> As
             yield b"".join(_of_tick(feed, tick, node) for tick in ticks) + _id(feed, place)
         if feed.ended.is_set():
             return
-        if not await feed.news(HEARTBEAT_SECONDS):
+        # Something may have come while the subscriber took its time.
+        if feed.newest == place and not await feed.news(HEARTBEAT_SECONDS):
             yield b": still here\n\n"
 
 

@@ -240,13 +240,13 @@ def _refresh(api: Api, nodes: Iterable[Node]) -> None:
 async def _refreshed(api: Api, identifier: str, fetched_at: datetime | None, limit: float) -> bool:
     """Wait for a newer reading of the node, so many seconds at most."""
     deadline = monotonic() + limit
-    while (left := deadline - monotonic()) > 0:
-        await api.feed.news(left)
+    while not api.feed.ended.is_set():
         row = api.feed.row(identifier)
-        if row is not None and row.fetched_at != fetched_at:
+        if row is not None and row.fetched_at is not None and (fetched_at is None or row.fetched_at > fetched_at):
             return True
-        if api.feed.ended.is_set():
+        if (left := deadline - monotonic()) <= 0:
             return False
+        await api.feed.news(left)
     return False
 
 
