@@ -17,7 +17,7 @@ from services.api.feed import Feed
 from services.api.routes import live
 from services.api.store.changes import Look
 from tests.api.rows import Rows, ago
-from tests.api.server import RunningApi, running
+from tests.api.server import RunningApi, problem_of, running
 from tests.integration.pipeline import Pipeline
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -189,24 +189,16 @@ async def test_a_stream_without_news_beats(monkeypatch: pytest.MonkeyPatch) -> N
         assert [await anext(frames) for _ in range(2)] == [b": still here\n\n"] * 2
 
 
-async def test_streams_end_when_the_process_stops(pipeline: Pipeline) -> None:
+async def test_there_are_no_more_streams_than_may_be_and_they_end_with_the_process(pipeline: Pipeline) -> None:
     async with AsyncExitStack() as streams:
-        # `running` waits for exit code 0, and uvicorn for its streams.
-        with running(pipeline) as api:
+        with running(pipeline, MINEGNK_API_SUBSCRIBERS="1") as api:  # which waits for exit code 0
             stream = await streams.enter_async_context(follow(api))
             await stream.place()
+            response = await asyncio.to_thread(api.ask, "GET", "/events")
+            assert problem_of(response)["code"] == "too_many_subscribers"
+            assert (response.status_code, response.headers["retry-after"]) == (503, "30")
         with pytest.raises(AssertionError, match="ended"):
             await stream.next("status")
-
-
-async def test_there_are_no_more_streams_than_may_be(pipeline: Pipeline) -> None:
-    with running(pipeline, MINEGNK_API_SUBSCRIBERS="1") as api:
-        async with follow(api) as stream:
-            await stream.place()
-            response = await asyncio.to_thread(api.ask, "GET", "/events")
-            assert response.status_code == 503
-            assert response.json()["code"] == "too_many_subscribers"
-            assert int(response.headers["retry-after"]) > 0
 
 
 async def test_a_thousand_subscribers_are_all_told(
