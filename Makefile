@@ -34,7 +34,7 @@ $(READY): requirements/dev.txt pyproject.toml
 
 ##@ Checks
 
-.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz soak year bench-reading bench-pushing mutants
+.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz contract-api soak year bench-reading bench-pushing mutants
 lint: $(READY) ## Style (ruff)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "Run make format."; exit 1; }
@@ -67,6 +67,9 @@ chaos: $(READY) ## Real workers under 20 schedules of faults, every event accoun
 
 fuzz: $(READY) ## A million mutated messages through the decoders, 100,000 through workers
 	@$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+contract-api: $(READY) ## 5,000 requests that the OpenAPI document allows or forbids, against a real API (schemathesis)
+	@$(BIN)/python -m tests.api.contract $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 soak: $(READY) ## 5,000 events a second for 20 minutes: does anything grow?
 	@$(BIN)/python -m tests.soak $(ARGS)

@@ -1,4 +1,4 @@
-"""Some requests of each kind that the OpenAPI document allows or forbids; `make contract` sends thousands."""
+"""Some requests of each kind that the OpenAPI document allows or forbids; `make contract-api` sends thousands."""
 
 from pathlib import Path
 
