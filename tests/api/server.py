@@ -107,7 +107,6 @@ def running(pipeline: Pipeline, **environment: str) -> Iterator[RunningApi]:
             yield api
         finally:
             assert worker.ended or worker.stop() == 0, str(worker)
-            pipeline.workers.remove(worker)
 
 
 def wait_ready(api: RunningApi) -> None:
