@@ -208,7 +208,7 @@ class Poller:
             reported_at=self._clock.now(),
             preference_seconds=ceil(source.preference.total_seconds()),
             earnings_order=source.earnings_order,
-            probes_health=source.kind.probes_health,
+            probes_health=source.probes_health,
             poll_interval_seconds=ceil(self._interval),
             last_attempt_at=record.last_attempt_at,
             last_success_at=record.last_success_at,

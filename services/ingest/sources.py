@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from services.ingest.mapping import Mapped
 from services.kernel.errors import ConfigurationError
 from services.kernel.events import OPERATOR_SOURCE
 
@@ -34,19 +35,16 @@ class Kind(StrEnum):
     HYPERFUSION = "hyperfusion"
     GONKA_API = "gonka_api"
     GONKASCAN = "gonkascan"
-
-    @property
-    def probes_health(self) -> bool:
-        """Whether such a source asks each host for its health: only these count for uptime."""
-        return self is not Kind.GONKA_API
+    JSON = "json"
 
 
 _PREFERENCE = {
     Kind.HYPERFUSION: timedelta(seconds=600),
     Kind.GONKASCAN: timedelta(seconds=480),
     Kind.GONKA_API: timedelta(0),
+    Kind.JSON: timedelta(0),
 }
-_EARNINGS_ORDER = {Kind.GONKA_API: 0, Kind.GONKASCAN: 10, Kind.HYPERFUSION: 20}
+_EARNINGS_ORDER = {Kind.GONKA_API: 0, Kind.GONKASCAN: 10, Kind.HYPERFUSION: 20, Kind.JSON: 30}
 
 Interval = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=1))]
 
@@ -69,6 +67,8 @@ class Source(BaseModel):
     allow_private: bool = False
     timeout: Interval = timedelta(seconds=20)
     """The limit of one request."""
+    json_api: Annotated[Mapped | None, Field(alias="json")] = None
+    """How a source of kind `json` is read."""
 
     @model_validator(mode="before")
     @classmethod
@@ -86,13 +86,20 @@ class Source(BaseModel):
             problem = url_problem(url, allow_private=self.allow_private)
             if problem:
                 raise ValueError(f"base_urls: {problem}")
+        if (self.kind is Kind.JSON) != (self.json_api is not None):
+            raise ValueError("json: a source of kind json needs a table [sources.json], and no other has one")
         needed = MAX_CACHE_AGE + self.poll_interval + LAG
-        if self.kind is not Kind.GONKA_API and self.preference <= needed:
+        if self.kind in (Kind.HYPERFUSION, Kind.GONKASCAN) and self.preference <= needed:
             raise ValueError(
                 f"preference: {self.preference.total_seconds():g} s is too small; set more than "
                 f"{needed.total_seconds():g} (the oldest cache it serves, its poll_interval and the lag)"
             )
         return self
+
+    @property
+    def probes_health(self) -> bool:
+        """Whether it asks each host for its health: only such sources count for uptime."""
+        return self.kind is not Kind.GONKA_API if self.json_api is None else self.json_api.probes_health
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class Simulated:
     trackers: list[Tracker]
 
     def tracker(self, kind: str, **more: Any) -> Tracker:
-        source: Source = a_source(self.simulator.base_url + KINDS[kind], kind=kind, **more)
+        source: Source = a_source(self.simulator.base_url + KINDS.get(kind, ""), kind=kind, **more)
         self.trackers.append(tracker_for(source, SimulatedClock(self.clock)))
         return self.trackers[-1]
 

@@ -49,7 +49,10 @@ def test_the_sample_lists_the_public_trackers() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("gonka_api", "gonka"), "source 'node': unknown kind; set kind to one of hyperfusion, gonka_api, gonkascan"),
+        (
+            ("gonka_api", "gonka"),
+            "source 'node': unknown kind; set kind to one of hyperfusion, gonka_api, gonkascan, json",
+        ),
         (("[[sources]]", "[[sources"), "is not valid TOML"),
         (("poll_interval = 60\n", ""), "source 'node': poll_interval is missing; add it"),
         (("poll_interval = 60", "poll_interval = 0"), "source 'node': poll_interval: "),
@@ -167,3 +170,42 @@ def test_a_host_of_this_machine_or_a_private_network_is_not_public(host: str) ->
 @pytest.mark.parametrize("host", ["node3.gonka.ai", "8.8.8.8", "2001:4860:4860::8888"])
 def test_a_host_of_the_internet_is_public(host: str) -> None:
     assert is_public(host)
+
+
+JSON = (
+    GOOD.replace("gonka_api", "json")
+    + """
+[sources.json]
+path = "/nodes"
+nodes = "nodes[*]"
+[sources.json.node]
+identifier = "id"
+"""
+)
+
+
+def test_a_tracker_may_be_described(tmp_path: Path) -> None:
+    (source,) = load_sources(written(tmp_path, JSON))
+    assert source.json_api is not None
+    assert source.json_api.nodes.of({"nodes": [1, 2]}) == [1, 2]
+    assert not source.probes_health
+    (source,) = load_sources(written(tmp_path, JSON + 'health_probed = "probed"\n'))
+    assert source.probes_health
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('nodes = "nodes[*]"', 'nodes = "nodes[*"'), "'nodes[*' is no JMESPath expression"),
+        (('nodes = "nodes[*]"\n', ""), "json.nodes is missing; add it"),
+        (('path = "/nodes"', 'path = "nodes"'), "json.path: "),
+        (('identifier = "id"', 'status = "id"'), "say where the identifier is"),
+        (('identifier = "id"', 'identifier = "id"\nidentity = "id"'), "node: 'identity' is none of identifier, "),
+        (('kind = "json"', 'kind = "gonka_api"'), "a source of kind json needs a table [sources.json], and no other"),
+    ],
+)
+def test_a_mistake_in_a_description_says_what_to_do(tmp_path: Path, change: tuple[str, str], said: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        load_sources(written(tmp_path, JSON.replace(*change)))
+    assert said in str(raised.value)
+    assert "source 'node'" in str(raised.value)

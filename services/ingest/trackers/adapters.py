@@ -7,11 +7,13 @@ from services.ingest.trackers.base import SettlingTracker, Tracker
 from services.ingest.trackers.gonka_api import GonkaApi
 from services.ingest.trackers.gonkascan import Gonkascan
 from services.ingest.trackers.hyperfusion import Hyperfusion
+from services.ingest.trackers.json_api import JsonApi
 
-_ADAPTERS: dict[Kind, type[Hyperfusion] | type[Gonkascan] | type[GonkaApi]] = {
+_ADAPTERS: dict[Kind, type[Hyperfusion] | type[Gonkascan] | type[GonkaApi] | type[JsonApi]] = {
     Kind.HYPERFUSION: Hyperfusion,
     Kind.GONKASCAN: Gonkascan,
     Kind.GONKA_API: GonkaApi,
+    Kind.JSON: JsonApi,
 }
 
 
