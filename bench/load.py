@@ -80,7 +80,7 @@ def at_rate(requests: Sequence[Request], *, rate: int, seconds: int) -> AtRate:
     options = ["-rate", str(rate), "-duration", f"{seconds}s", "-timeout", "60s", "-max-workers", "2000"]
     attack = subprocess.run(
         [VEGETA, "attack", "-format", "json", *options],
-        input=b"\n".join(request.target() for request in requests),
+        input=b"".join(request.target() + b"\n" for request in requests),
         stdout=subprocess.PIPE,
         check=True,
     )

@@ -34,6 +34,7 @@ from services.kernel.settings import ApiSettings, DatabaseSettings, KafkaSetting
 _STATEMENT_SECONDS: Final = 10
 _SMALLEST_TO_COMPRESS: Final = 4096
 _REMEMBERED_SECONDS: Final = 60.0
+_REMEMBERED_WINDOWS_SECONDS: Final = 600.0
 _SHARED_SECONDS: Final = 1.0
 _TIME_ZONES_SECONDS: Final = 3600.0
 
@@ -68,6 +69,7 @@ def create_app(
         refresher=Refresher(asking, partial(_due, reads), registry),
         subscribers=Subscribers(settings.subscribers, registry),
         details=Versioned(_REMEMBERED_SECONDS),
+        windows=Versioned(_REMEMBERED_WINDOWS_SECONDS),
         summary=Shared(partial(fleet.read_summary, reads, settings.ttl), _SHARED_SECONDS),
         time_zones=Shared(partial(_time_zones, reads), _TIME_ZONES_SECONDS),
     )

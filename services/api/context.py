@@ -8,6 +8,7 @@ from math import ceil
 from time import time
 from typing import Annotated
 
+from asyncpg import Record
 from fastapi import Depends, Request
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
@@ -69,6 +70,8 @@ class Api:
     subscribers: Subscribers
     details: Versioned[Written]
     """Answers about nodes, without what changes as time passes."""
+    windows: Versioned[list[Record]]
+    """Nodes' windows, by what their earnings were."""
     summary: Shared[Written]
     time_zones: Shared[frozenset[str]]
 

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
+from asyncpg import Record
 from fastapi import APIRouter, Query, Request, Response
 
 from services.api import paging, views
@@ -189,7 +190,7 @@ async def _detail(api: Api, identifier: str) -> tuple[store.Standing, Written]:
         answer = views.node_detail(
             shown,
             api.ttl,
-            windows=await earnings_store.windows(connection, shown["id"], version[1]),
+            windows=await _windows(api, connection, shown, version[1]),
             uptime=await store.uptime(connection, shown["id"]),
             estimates=await earnings_store.estimates(connection, shown["id"]),
         )
@@ -198,6 +199,16 @@ async def _detail(api: Api, identifier: str) -> tuple[store.Standing, Written]:
     if shown["fetched_at"] == standing.fetched_at:  # else it was written in between
         api.details.put(identifier, version, detail)
     return standing, detail
+
+
+async def _windows(api: Api, connection: Connection, shown: Record, today: date) -> list[Record]:
+    """The node's windows: what takes longest, and changes with its earnings only, not with each reading."""
+    version = today, shown["earnings_date"], shown["earnings_day"], shown["earnings_total"]
+    windows = api.windows.get(shown["identifier"], version)
+    if windows is None:
+        windows = await earnings_store.windows(connection, shown["id"], today)
+        api.windows.put(shown["identifier"], version, windows)
+    return windows
 
 
 def _at_last_look(api: Api, identifier: str) -> store.Standing | None:
