@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner, murmur2
 from mode import Service
 
 from services.kernel.events import Event
@@ -15,6 +17,18 @@ from services.kernel.topics import RECORD_LIMIT_BYTES
 from services.kernel.wire import OutgoingRecord, encode
 
 _STOP_SECONDS = 1.0
+
+_any_partition = DefaultPartitioner()
+_hash = lru_cache(100_000)(murmur2)
+"""A hash in pure Python, and keys come again and again: nodes' identifiers."""
+
+
+def partition_of(key: bytes | None, every: list[int], available: list[int]) -> int:
+    """The partition that every client of Kafka gives this key."""
+    if key is None:
+        return int(_any_partition(key, every, available))
+    hashed: int = _hash(key)
+    return every[(hashed & 0x7FFFFFFF) % len(every)]
 
 
 class KafkaPublisher(Service):
@@ -48,6 +62,7 @@ class KafkaPublisher(Service):
             # A record with neither, which other producers do send, must fit into the dead letters.
             value_serializer=lambda wrapped: wrapped[0],
             # Counted before compression; the broker's own limit is the topic's.
+            partitioner=partition_of,
             max_request_size=64 * RECORD_LIMIT_BYTES if self._compression else 2 * RECORD_LIMIT_BYTES,
         )
 

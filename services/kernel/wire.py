@@ -4,6 +4,7 @@ Events are JSON objects, keyed by the node's identifier (readings, earnings) or 
 Unknown fields are ignored. CloudEvents 1.0: binary mode is emitted, binary and structured mode are accepted.
 """
 
+import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -83,6 +84,10 @@ EVENT_VERSION = 1
 _PLAIN = b"application/json"
 _STRUCTURED = b"application/cloudevents+json"
 
+_PROCESS = uuid.uuid4().hex.encode()
+_events = itertools.count(1)
+"""Ids of events: the process's own, and a number. A random id for each would take longer than its JSON."""
+
 encode_json = msgspec.json.Encoder(decimal_format="string").encode
 """JSON as every event has it: exact numbers as strings."""
 
@@ -96,7 +101,7 @@ def encode(event: Event) -> OutgoingRecord:
         ("ce_specversion", b"1.0"),
         ("ce_type", event_type.versioned.encode()),
         ("ce_source", f"/minegnk/{event.source}".encode()),
-        ("ce_id", str(uuid.uuid4()).encode()),
+        ("ce_id", b"%b-%d" % (_PROCESS, next(_events))),
     ]
     return OutgoingRecord(event_type.topic, (identifier or event.source).encode(), encode_json(event), headers)
 
