@@ -61,7 +61,12 @@ def _reading(source: str, node: int) -> dict[str, object]:
 
 
 async def _records(pipeline: Pipeline) -> int:
-    return (await pipeline.state(READINGS_TOPIC)).records
+    """How many there are once no more come: a generator ends with requests under way."""
+    before = -1
+    while (records := (await pipeline.state(READINGS_TOPIC)).records) != before:
+        before = records
+        await asyncio.sleep(0.5)
+    return records
 
 
 def main() -> int:
