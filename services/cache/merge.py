@@ -1,15 +1,12 @@
 """Which readings of a batch matter: pure reduction, with the same orders as the statements of store.py."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import TypeAlias
+from datetime import UTC, date, datetime
+from operator import attrgetter, lt
 
-from services.cache.uptime import Slots, slot_of
+from services.cache.uptime import Slots, slot_bit, slot_bounds, slot_of
 from services.kernel.events import OPERATOR_SOURCE, IdentifierType, NodeReading, SourceStatus
-
-Identity: TypeAlias = tuple[str, str, datetime]
-"""What identifies a reading: identifier, source, observed_at."""
 
 FACT_FIELDS = ("tokens_per_sec", "display_name", "gpu_type", "region")
 
@@ -36,7 +33,7 @@ class Reduced:
     stats: dict[tuple[str, str], NodeReading] = field(default_factory=dict)  # by (identifier, source)
     facts: dict[tuple[str, str], Fact] = field(default_factory=dict)  # by (identifier, field)
     slots: dict[tuple[str, date], Slots] = field(default_factory=dict)  # by (identifier, UTC date)
-    identities: set[Identity] = field(default_factory=set)  # of all readings
+    distinct: int = 0  # readings, each identity counted once
 
 
 def reduce_readings(readings: Iterable[NodeReading]) -> Reduced:
@@ -45,32 +42,86 @@ def reduce_readings(readings: Iterable[NodeReading]) -> Reduced:
     Of two readings with one identity the first stays. Preferences between sources are not applied here: they live in
     tracker_sources, and the statement that merges reads them.
     """
-    reduced = Reduced()
-    stats = reduced.stats
+    # Grouped first: a node's readings of a batch are many when a backlog is worked off, and then this loop is the cost.
+    groups: dict[tuple[str, str], list[NodeReading]] = {}
     for reading in readings:
-        identifier = reading.identifier
-        reduced.types.setdefault(identifier, reading.identifier_type)
-        reduced.identities.add((identifier, reading.source, reading.observed_at))
-        if reading.status is not None:
-            key = (identifier, reading.source)
-            held = stats.get(key)
-            if held is None or reading.observed_at > held.observed_at:
-                stats[key] = reading
-            if reading.health_probed:
-                day, slot = slot_of(reading.observed_at)
-                reduced.slots.setdefault((identifier, day), Slots()).see(slot, healthy=reading.status == "healthy")
-        _reduce_facts(reduced.facts, reading)
+        key = (reading.identifier, reading.source)
+        if key in groups:
+            groups[key].append(reading)
+        else:
+            groups[key] = [reading]
+    reduced = Reduced()
+    slots = _SlotReducer(reduced.slots)
+    for key, group in groups.items():
+        reduced.types.setdefault(key[0], group[0].identifier_type)
+        reduced.distinct += 1 if len(group) == 1 else _distinct([reading.observed_at for reading in group])
+        with_status = [reading for reading in group if reading.status is not None]
+        if with_status:
+            # Of equals the first.
+            reduced.stats[key] = with_status[0] if len(with_status) == 1 else max(with_status, key=_OBSERVED_AT)
+        if probed := [reading for reading in with_status if reading.health_probed]:
+            slots.see(key[0], probed)
+        if describing := [
+            reading
+            for reading in group
+            if reading.display_name is not None
+            or reading.gpu_type is not None
+            or reading.region is not None
+            or reading.tokens_per_sec is not None
+        ]:
+            _reduce_facts(reduced.facts, describing)
     return reduced
 
 
-def _reduce_facts(facts: dict[tuple[str, str], Fact], reading: NodeReading) -> None:
-    for name in FACT_FIELDS:
-        value = getattr(reading, name)
-        if value is not None:
-            fact = Fact(str(value), reading.source, reading.observed_at)
-            held = facts.get((reading.identifier, name))
-            if held is None or fact.rank > held.rank:
-                facts[reading.identifier, name] = fact
+_OBSERVED_AT = attrgetter("observed_at")
+_VALUES = {name: attrgetter(name) for name in FACT_FIELDS}
+
+
+def _distinct(times: list[datetime]) -> int:
+    """How many different times. Mostly each is later than the one before, which is told sooner than their hashes."""
+    return len(times) if all(map(lt, times, times[1:])) else len(set(times))
+
+
+class _SlotReducer:
+    """Notes the slots of readings. Nearly all are in the slot of the one before, whichever node's it was."""
+
+    def __init__(self, slots: dict[tuple[str, date], Slots]) -> None:
+        self._slots = slots
+        self._begin = self._end = datetime.max.replace(tzinfo=UTC)
+        self._day = date.max
+        self._bit = 0
+
+    def see(self, identifier: str, readings: Iterable[NodeReading]) -> None:
+        """Note those of one node."""
+        of_day: Slots | None = None
+        for reading in readings:
+            observed_at = reading.observed_at
+            if not self._begin <= observed_at < self._end:
+                self._begin, self._end = slot_bounds(observed_at)
+                self._day, slot = slot_of(observed_at)
+                self._bit = slot_bit(slot)
+                of_day = None
+            if of_day is None:
+                key = (identifier, self._day)
+                of_day = self._slots.get(key)
+                if of_day is None:
+                    of_day = self._slots[key] = Slots()
+            of_day.seen |= self._bit
+            if reading.status == "healthy":
+                of_day.healthy |= self._bit
+
+
+def _reduce_facts(facts: dict[tuple[str, str], Fact], readings: Sequence[NodeReading]) -> None:
+    """Note the newest fact of each field that one source's readings of one node carry."""
+    for name, value_of in _VALUES.items():
+        carrying = [reading for reading in readings if value_of(reading) is not None]
+        if not carrying:
+            continue
+        newest = carrying[0] if len(carrying) == 1 else max(carrying, key=_OBSERVED_AT)
+        fact = Fact(str(value_of(newest)), newest.source, newest.observed_at)
+        held = facts.get((newest.identifier, name))
+        if held is None or fact.rank > held.rank:
+            facts[newest.identifier, name] = fact
 
 
 def newest_totals(statuses: Iterable[SourceStatus]) -> dict[tuple[str, int], tuple[datetime, int]]:

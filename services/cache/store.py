@@ -5,93 +5,108 @@ source_epoch_total, each by source. A row that would not change is not touched: 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
-from typing import Final
+from datetime import date, datetime
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from asyncpg import BitString, Record
 
-from services.cache.merge import Identity, Reduced, newest_totals, reduce_readings
-from services.cache.uptime import slot_bit, slot_bytes, slot_of
+from services.cache.merge import Reduced, newest_totals, reduce_readings
+from services.cache.uptime import Slots, slot_bit, slot_bytes, slot_of
 from services.kernel.database import Connection, Database
-from services.kernel.events import NodeReading, SourceStatus
+from services.kernel.events import OPERATOR_SOURCE, NodeReading, SourceStatus
 from services.kernel.halving import Applied
-from services.kernel.nodes import node_ids
+from services.kernel.nodes import known_node_ids
 
-# Last writer wins by rank = fetched_at + preference(source), ties by the greater source name. A row that earnings made
-# (fetched_at NULL) ranks lowest. The first WHERE spares old readings a lock; the second decides under the lock.
-# Returned are the readings that became rows (changed), and those that were rows when the statement began.
-MERGE_STATS: Final = """
+Identity: TypeAlias = tuple[UUID, str, datetime]
+"""What identifies a reading: its node, its source, when it was observed."""
+
+_SLOTS: Final = "slots of uptime"
+
+# Preferences between sources as a map, read once a statement: a look-up in the table for each row took a third longer.
+# A subquery, so that a row which another transaction changed meanwhile is judged by its own source's preference.
+_PREFERENCES = "(SELECT coalesce(jsonb_object_agg(name, preference_seconds), '{}') FROM tracker_sources)"
+
+
+def _rank(row: str) -> str:
+    """When a row's reading was seen, with its source's head start; of equals the greater source name counts."""
+    return f"{row}.fetched_at + make_interval(secs => coalesce(({_PREFERENCES} -> {row}.source)::integer, 0))"
+
+
+def _newer(reading: str, row: str) -> str:
+    """Whether a reading outranks a row; one that earnings made (fetched_at NULL) ranks lowest."""
+    return f"""CASE
+        WHEN {row}.fetched_at IS NULL THEN true
+        WHEN {reading}.source = {row}.source THEN {reading}.fetched_at > {row}.fetched_at
+        ELSE ({_rank(reading)}, {reading}.source COLLATE "C") > ({_rank(row)}, coalesce({row}.source, ''))
+    END"""
+
+
+# Last writer wins by rank. The first test spares old readings a lock; the second decides under the lock. Returned are
+# the readings that did not become rows, and whether they were rows when the statement began: usually few.
+# LATERAL ... LIMIT here and below: a look-up for each row, never a join with the whole table by a guess of the planner.
+MERGE_STATS: Final = f"""
 WITH reading AS (
     SELECT *
     FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::integer[], $6::text[], $7::numeric[])
         AS reading (node_id, source, fetched_at, status, jobs_day, active_model, voting_weight)
 ), incoming AS (
-    SELECT DISTINCT ON (node_id) node_id, source, fetched_at, status, jobs_day, active_model, voting_weight, rank
-    FROM (
-        SELECT reading.*, fetched_at + make_interval(secs => coalesce(preference_seconds, 0)) AS rank
-        FROM reading
-        LEFT JOIN tracker_sources ON name = source
-    ) AS ranked
-    ORDER BY node_id, rank DESC, source COLLATE "C" DESC
+    SELECT DISTINCT ON (node_id) *
+    FROM reading
+    ORDER BY node_id, {_rank("reading")} DESC, source COLLATE "C" DESC
 ), merged AS (
     INSERT INTO node_stats_cache AS held
         (node_id, source, fetched_at, status, jobs_day, active_model, voting_weight)
-    SELECT node_id, incoming.source, incoming.fetched_at, incoming.status, incoming.jobs_day, incoming.active_model,
-        incoming.voting_weight
-    FROM incoming
-    LEFT JOIN node_stats_cache AS cached USING (node_id)
-    LEFT JOIN tracker_sources ON name = cached.source
-    WHERE cached.fetched_at IS NULL
-        OR (rank, incoming.source COLLATE "C")
-            > (cached.fetched_at + make_interval(secs => coalesce(preference_seconds, 0)), coalesce(cached.source, ''))
+    SELECT incoming.*
+    FROM incoming LEFT JOIN LATERAL (
+        SELECT source, fetched_at FROM node_stats_cache AS known WHERE known.node_id = incoming.node_id LIMIT 1
+    ) AS known ON true
+    WHERE {_newer("incoming", "known")}
     ORDER BY node_id
     ON CONFLICT (node_id) DO UPDATE SET
         source = EXCLUDED.source, fetched_at = EXCLUDED.fetched_at, status = EXCLUDED.status,
         jobs_day = EXCLUDED.jobs_day, active_model = EXCLUDED.active_model, voting_weight = EXCLUDED.voting_weight
-    WHERE held.fetched_at IS NULL
-        OR (
-            EXCLUDED.fetched_at + make_interval(secs => coalesce(
-                (SELECT preference_seconds FROM tracker_sources WHERE name = EXCLUDED.source), 0)),
-            EXCLUDED.source COLLATE "C"
-        ) > (
-            held.fetched_at + make_interval(secs => coalesce(
-                (SELECT preference_seconds FROM tracker_sources WHERE name = held.source), 0)),
-            coalesce(held.source, '')
-        )
-    RETURNING node_id, source, fetched_at
+    WHERE {_newer("EXCLUDED", "held")}
+    RETURNING node_id, source
 )
-SELECT node_id, source, fetched_at, true AS changed FROM merged
-UNION ALL
-SELECT node_id, source, fetched_at, false FROM reading JOIN node_stats_cache USING (node_id, source, fetched_at)
-"""
+SELECT node_id, source, fetched_at, (
+        SELECT known.source = reading.source AND known.fetched_at = reading.fetched_at
+        FROM node_stats_cache AS known WHERE known.node_id = reading.node_id
+    ) AS held
+FROM reading
+WHERE NOT EXISTS (SELECT FROM merged WHERE merged.node_id = reading.node_id AND merged.source = reading.source)
+"""  # noqa: S608 - put together from constants
 
-# Returned are the facts that won (changed), also those whose value stayed and only their time advanced, and those that
-# were held already.
-MERGE_FACTS: Final = """
+
+def _fact_rank(row: str) -> str:
+    """Last writer wins; a person's value outranks every tracker's (merge.Fact.rank)."""
+    return f"""({row}.source = '{OPERATOR_SOURCE}', {row}.observed_at, {row}.source COLLATE "C")"""
+
+
+# Returned are all facts: whether they won (changed), also those whose value stayed and only their time advanced, and
+# whether they were held already.
+MERGE_FACTS: Final = f"""
 WITH fact AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
         AS fact (node_id, field, value, source, observed_at)
+), compared AS (
+    SELECT fact.*, known.source IS NULL OR {_fact_rank("fact")} > {_fact_rank("known")} AS newer,
+        coalesce((fact.source, fact.observed_at) = (known.source, known.observed_at), false) AS held
+    FROM fact LEFT JOIN LATERAL (
+        SELECT * FROM node_facts AS known WHERE (known.node_id, known.field) = (fact.node_id, fact.field) LIMIT 1
+    ) AS known ON true
 ), merged AS (
     INSERT INTO node_facts AS held (node_id, field, value, source, observed_at)
-    SELECT node_id, field, fact.value, fact.source, fact.observed_at
-    FROM fact
-    LEFT JOIN node_facts AS known USING (node_id, field)
-    WHERE known.node_id IS NULL
-        OR (fact.source = 'operator', fact.observed_at, fact.source COLLATE "C")
-            > (known.source = 'operator', known.observed_at, known.source)
+    SELECT node_id, field, value, source, observed_at FROM compared WHERE newer
     ORDER BY node_id, field
     ON CONFLICT (node_id, field) DO UPDATE SET
         value = EXCLUDED.value, source = EXCLUDED.source, observed_at = EXCLUDED.observed_at
-    WHERE (EXCLUDED.source = 'operator', EXCLUDED.observed_at, EXCLUDED.source COLLATE "C")
-        > (held.source = 'operator', held.observed_at, held.source)
-    RETURNING node_id, field, value, source, observed_at
+    WHERE {_fact_rank("EXCLUDED")} > {_fact_rank("held")}
+    RETURNING node_id, field
 )
-SELECT node_id, field, value, source, observed_at, true AS changed FROM merged
-UNION ALL
-SELECT node_id, field, fact.value, source, observed_at, false
-FROM fact JOIN node_facts USING (node_id, field, source, observed_at)
-"""
+SELECT node_id, field, value, source, observed_at, merged.node_id IS NOT NULL AS changed, compared.held
+FROM compared LEFT JOIN merged USING (node_id, field)
+"""  # noqa: S608 - put together from constants
 
 # Only the fields this transaction won, whose fact rows it holds: another one's fields are left as they are.
 PROJECT_NODE_FACTS: Final = """
@@ -132,12 +147,14 @@ WHERE held.tokens_per_sec IS DISTINCT FROM EXCLUDED.tokens_per_sec
 
 MERGE_UPTIME: Final = """
 INSERT INTO node_uptime AS held (node_id, date, healthy, seen)
-SELECT node_id, date, slots.healthy::bit(288), slots.seen::bit(288)
+SELECT slots.node_id, slots.date, slots.healthy::bit(288), slots.seen::bit(288)
 FROM unnest($1::uuid[], $2::date[], $3::varbit[], $4::varbit[]) AS slots (node_id, date, healthy, seen)
-LEFT JOIN node_uptime AS known USING (node_id, date)
+LEFT JOIN LATERAL (
+    SELECT * FROM node_uptime AS known WHERE (known.node_id, known.date) = (slots.node_id, slots.date) LIMIT 1
+) AS known ON true
 WHERE known.node_id IS NULL OR known.healthy | slots.healthy::bit(288) <> known.healthy
     OR known.seen | slots.seen::bit(288) <> known.seen
-ORDER BY node_id, date
+ORDER BY slots.node_id, slots.date
 ON CONFLICT (node_id, date) DO UPDATE SET
     healthy = held.healthy | EXCLUDED.healthy, seen = held.seen | EXCLUDED.seen
 """
@@ -215,9 +232,9 @@ async def apply_readings(database: Database, readings: Sequence[NodeReading]) ->
     """
     reduced = reduce_readings(readings)
     async with database.transaction() as connection:
-        ids = await node_ids(connection, reduced.types)
-        names = {node: identifier for identifier, node in ids.items()}
-        await _merge_uptime(connection, ids, reduced)
+        ids = await known_node_ids(database, connection, reduced.types)
+        slots = _new_slots(database, ids, reduced)
+        await _merge_uptime(connection, slots)
         facts = await _merge_facts(connection, ids, reduced)
         won = [row for row in facts if row["changed"]]
         if described := [row for row in won if row["field"] != "tokens_per_sec"]:
@@ -226,17 +243,36 @@ async def apply_readings(database: Database, readings: Sequence[NodeReading]) ->
             nodes = {ids[identifier] for identifier, _ in reduced.stats}
             await connection.execute(LOCK_STATS, list(nodes.union(row["node_id"] for row in measured)))
             await connection.execute(PROJECT_TOKENS, *_columns(measured, "node_id", "value"))
-        stats = await _merge_stats(connection, ids, reduced)
-    told: dict[bool, set[Identity]] = {True: set(), False: set()}
-    for rows, time in ((stats, "fetched_at"), (facts, "observed_at")):
-        for row in rows:
-            told[row["changed"]].add((names[row["node_id"]], row["source"], row[time]))
-    changed, held = told[True], told[False] - told[True]
-    return Applied.counted(len(readings), distinct=len(reduced.identities), changed=len(changed), held=len(held))
+        unchanged = await _merge_stats(connection, ids, reduced)
+    database.remember(_SLOTS, slots)
+    return _counted(len(readings), ids, reduced, unchanged, facts)
+
+
+def _counted(
+    readings: int, ids: Mapping[str, UUID], reduced: Reduced, unchanged: Sequence[Record], facts: Sequence[Record]
+) -> Applied:
+    """Each reading once, by what became of it: it may be told of as a row and, by its facts, several times more."""
+    no_rows: dict[Identity, bool] = {
+        (row["node_id"], row["source"], row["fetched_at"]): bool(row["held"]) for row in unchanged
+    }
+    changed = len(reduced.stats) - len(no_rows)
+    names = {ids[identifier]: identifier for identifier, _ in reduced.facts}
+    won: set[Identity] = set()
+    held = {identity for identity, was_row in no_rows.items() if was_row}
+    for row in facts:
+        node, source, observed_at = row["node_id"], row["source"], row["observed_at"]
+        newest = reduced.stats.get((names[node], source))
+        if newest and newest.observed_at == observed_at and (node, source, observed_at) not in no_rows:
+            continue  # counted as a row
+        if row["changed"]:
+            won.add((node, source, observed_at))
+        elif row["held"]:
+            held.add((node, source, observed_at))
+    return Applied.counted(readings, distinct=reduced.distinct, changed=changed + len(won), held=len(held - won))
 
 
 async def _merge_stats(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> list[Record]:
-    """Merge the rows of nodes; returns the readings that became one or were one already."""
+    """Merge the rows of nodes; returns the readings that became none."""
     if not reduced.stats:
         return []
     newest = list(reduced.stats.values())
@@ -266,15 +302,29 @@ async def _merge_facts(connection: Connection, ids: Mapping[str, UUID], reduced:
     )
 
 
-async def _merge_uptime(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> None:
-    if not reduced.slots:
+def _new_slots(database: Database, ids: Mapping[str, UUID], reduced: Reduced) -> dict[tuple[UUID, date], Slots]:
+    """The slots that are not known to be in the table: a node's readings of five minutes change them once."""
+    known: Mapping[tuple[UUID, date], Slots] = database.remembered(_SLOTS)
+    new = {}
+    for (identifier, day), slots in reduced.slots.items():
+        key = (ids[identifier], day)
+        held = known.get(key)
+        if held is None:
+            new[key] = slots
+        elif slots.seen & ~held.seen or slots.healthy & ~held.healthy:
+            new[key] = slots | held
+    return new
+
+
+async def _merge_uptime(connection: Connection, slots: Mapping[tuple[UUID, date], Slots]) -> None:
+    if not slots:
         return
     await connection.execute(
         MERGE_UPTIME,
-        [ids[identifier] for identifier, _ in reduced.slots],
-        [day for _, day in reduced.slots],
-        [BitString.frombytes(slot_bytes(slots.healthy)) for slots in reduced.slots.values()],
-        [BitString.frombytes(slot_bytes(slots.seen)) for slots in reduced.slots.values()],
+        [node for node, _ in slots],
+        [day for _, day in slots],
+        [BitString.frombytes(slot_bytes(of_day.healthy)) for of_day in slots.values()],
+        [BitString.frombytes(slot_bytes(of_day.seen)) for of_day in slots.values()],
     )
 
 

@@ -1,7 +1,7 @@
 """Uptime as bits: a UTC day is 288 slots of five minutes, bit 0 the first, leftmost as in PostgreSQL's get_bit."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 SLOTS_PER_DAY = 288
 _SLOT_MINUTES = 5
@@ -11,6 +11,13 @@ def slot_of(moment: datetime) -> tuple[date, int]:
     """The UTC date and the slot (0 to 287) that hold the moment."""
     moment = moment.astimezone(UTC)
     return moment.date(), (moment.hour * 60 + moment.minute) // _SLOT_MINUTES
+
+
+def slot_bounds(moment: datetime) -> tuple[datetime, datetime]:
+    """When the slot that holds the moment begins and ends, in UTC."""
+    moment = moment.astimezone(UTC)
+    begin = moment.replace(minute=moment.minute - moment.minute % _SLOT_MINUTES, second=0, microsecond=0)
+    return begin, begin + timedelta(minutes=_SLOT_MINUTES)
 
 
 def slot_bytes(bits: int) -> bytes:
@@ -30,8 +37,5 @@ class Slots:
     healthy: int = 0
     seen: int = 0
 
-    def see(self, slot: int, *, healthy: bool) -> None:
-        """Note that the node was seen in a slot; one healthy reading makes the slot healthy."""
-        self.seen |= slot_bit(slot)
-        if healthy:
-            self.healthy |= slot_bit(slot)
+    def __or__(self, other: "Slots") -> "Slots":
+        return Slots(self.healthy | other.healthy, self.seen | other.seen)

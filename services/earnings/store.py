@@ -7,10 +7,8 @@ different facts.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
-
-from asyncpg import Record
 
 from services.earnings.ledger import LedgerKey, Reduced, Settlement, reduce_reports, version_of
 from services.earnings.projection import lock_nodes, project_touched
@@ -19,7 +17,7 @@ from services.kernel.database import Connection, Database
 from services.kernel.errors import ProjectionError
 from services.kernel.events import EarningsReport
 from services.kernel.halving import Applied
-from services.kernel.nodes import node_ids
+from services.kernel.nodes import known_node_ids
 from services.kernel.transient import classify
 
 FIND_SETTLEMENTS: Final = """
@@ -47,9 +45,11 @@ SELECT DISTINCT node_id, period FROM earnings_ledger WHERE kind = 'epoch' AND pe
 """
 
 # The order of ledger.rank, told by every column, so that equal ranks are equal rows. The nodes are locked: what the
-# join sees is what is there. Returns of each report whether it became the row (better), whether it already was (held),
-# and whether history may be another by it (counts): history rests on amounts and on what is final, so that a poll which
-# says the same again, only later, concerns the ledger alone.
+# look-up sees is what is there. Returns of each report, in their order, whether it became the row (better), whether it
+# already was (held), and whether history may be another by it (counts): history rests on amounts and on what is final,
+# so that a poll which says the same again, only later, concerns the ledger alone.
+# LATERAL ... LIMIT keeps the planner from joining with the whole ledger, which it would do while it is small, and go
+# on doing by that plan. Amounts come as bigint (none is beyond ±10^18), which is sent far sooner than numeric.
 MERGE_LEDGER: Final = """
 WITH compared AS (
     SELECT new.*,
@@ -64,11 +64,15 @@ WITH compared AS (
         IS NOT DISTINCT FROM (known.final, known.observed_at, known.amount_ngonka, known.work_ngonka,
             known.reward_ngonka, known.claimed, known.method) AS held,
         (new.amount_ngonka, new.final) IS DISTINCT FROM (known.amount_ngonka, known.final) AS other
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::numeric[], $6::numeric[], $7::numeric[],
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[], $7::bigint[],
         $8::boolean[], $9::boolean[], $10::text[], $11::timestamptz[])
-        AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method,
-            observed_at)
-    LEFT JOIN earnings_ledger AS known USING (node_id, source, kind, period)
+        WITH ORDINALITY AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final,
+            claimed, method, observed_at, place)
+    LEFT JOIN LATERAL (
+        SELECT * FROM earnings_ledger AS known
+        WHERE (known.node_id, known.source, known.kind, known.period) = (new.node_id, new.source, new.kind, new.period)
+        LIMIT 1
+    ) AS known ON true
 ), merged AS (
     INSERT INTO earnings_ledger AS held
         (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method, observed_at)
@@ -80,26 +84,39 @@ WITH compared AS (
         reward_ngonka = EXCLUDED.reward_ngonka, final = EXCLUDED.final, claimed = EXCLUDED.claimed,
         method = EXCLUDED.method, observed_at = EXCLUDED.observed_at
 )
-SELECT node_id, kind, period, final, better, held, better AND other AS counts FROM compared
+SELECT array_agg(better ORDER BY place) AS better, array_agg(held ORDER BY place) AS held,
+    array_agg(better AND other ORDER BY place) AS counts
+FROM compared
 """
 
 # What was believed, and since when: a repeated poll adds nothing, a restatement adds a row.
 MERGE_VERSIONS: Final = """
 INSERT INTO earnings_ledger_version AS held
     (node_id, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed, observed_at)
-SELECT new.* FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::boolean[], $6::numeric[],
-    $7::numeric[], $8::numeric[], $9::boolean[], $10::timestamptz[])
+SELECT new.* FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::boolean[], $6::bigint[],
+    $7::bigint[], $8::bigint[], $9::boolean[], $10::timestamptz[])
     AS new (node_id, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed, observed_at)
-LEFT JOIN earnings_ledger_version AS known
-    ON (known.node_id, known.source, known.kind, known.period, known.final, known.amount_ngonka)
+LEFT JOIN LATERAL (
+    SELECT observed_at FROM earnings_ledger_version AS known
+    WHERE (known.node_id, known.source, known.kind, known.period, known.final, known.amount_ngonka)
         = (new.node_id, new.source, new.kind, new.period, new.final, new.amount_ngonka)
     AND (known.work_ngonka, known.reward_ngonka, known.claimed)
         IS NOT DISTINCT FROM (new.work_ngonka, new.reward_ngonka, new.claimed)
-WHERE known.node_id IS NULL OR new.observed_at < known.observed_at
+    LIMIT 1
+) AS known ON true
+WHERE known.observed_at IS NULL OR new.observed_at < known.observed_at
 ORDER BY new.node_id, new.source, new.kind, new.period
 ON CONFLICT (node_id, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed) DO UPDATE
 SET observed_at = EXCLUDED.observed_at WHERE EXCLUDED.observed_at < held.observed_at
 """
+
+
+class Merged(NamedTuple):
+    """What became of the reports of a reduced batch, in the order of its winners (see MERGE_LEDGER)."""
+
+    better: Sequence[bool]
+    held: Sequence[bool]
+    counts: Sequence[bool]
 
 
 async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -> Applied:
@@ -112,12 +129,15 @@ async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -
     await follow_order(database)
     async with database.transaction() as connection:
         settlements, moved = await _merge_settlements(connection, reduced.settlements)
-        ids = await node_ids(connection, reduced.types)
+        ids = await known_node_ids(database, connection, reduced.types)
         moved_nodes = await _nodes_of(connection, moved)
-        nodes = sorted({*ids.values(), *moved_nodes})
+        nodes = sorted({*(ids[identifier] for identifier in reduced.types), *moved_nodes})
         bases = await lock_nodes(connection, nodes)
         merged = await _merge_ledger(connection, ids, reduced)
-        touched = _touched(bases, merged, settlements, moved, moved_nodes)
+        changed = [key for key, counts in zip(reduced.winners, merged.counts, strict=True) if counts]
+        touched = _touched(bases, ids, changed, reduced, settlements)
+        for node, epochs in moved_nodes.items():
+            touched.setdefault(node, set()).update(*(moved[epoch] for epoch in epochs))
         try:
             if touched:
                 await project_touched(connection, bases, touched)
@@ -128,8 +148,8 @@ async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -
     return Applied.counted(
         len(reports),
         distinct=len(reduced.distinct),
-        changed=sum(row["better"] for row in merged),
-        held=sum(row["held"] for row in merged),
+        changed=sum(merged.better),
+        held=sum(merged.held),
     )
 
 
@@ -187,11 +207,11 @@ async def _nodes_of(connection: Connection, epochs: Iterable[int]) -> dict[UUID,
     return nodes
 
 
-async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> list[Record]:
-    """Merge the reports and their versions; returns what became of each report (MERGE_LEDGER)."""
+async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> Merged:
+    """Merge the reports and their versions."""
     keys = list(reduced.winners)
     versions = [version_of(report) for report in reduced.winners.values()]
-    merged = await connection.fetch(
+    (merged,) = await connection.fetch(
         MERGE_LEDGER,
         *_key_columns(ids, keys),
         [version.amount for version in versions],
@@ -213,7 +233,7 @@ async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced
         [version.claimed for version in said],
         list(reduced.versions.values()),
     )
-    return merged
+    return Merged(merged["better"] or (), merged["held"] or (), merged["counts"] or ())
 
 
 def _key_columns(ids: Mapping[str, UUID], keys: Sequence[LedgerKey]) -> list[list[Any]]:
@@ -227,22 +247,19 @@ def _key_columns(ids: Mapping[str, UUID], keys: Sequence[LedgerKey]) -> list[lis
 
 def _touched(
     bases: Mapping[UUID, str | None],
-    merged: Iterable[Record],
+    ids: Mapping[str, UUID],
+    changed: Iterable[LedgerKey],
+    reduced: Reduced,
     settlements: Mapping[int, Settlement],
-    moved: Mapping[int, set[date]],
-    moved_nodes: Mapping[UUID, set[int]],
 ) -> dict[UUID, set[date]]:
     """The nodes whose history may have changed, and on which dates, as far as their epochs go.
 
-    Those are the nodes whose history has no basis yet, those of which the ledger says something else now, and those
-    of which an epoch has another date.
+    Those are the nodes whose history has no basis yet, and those of which the ledger says something else now.
     """
     touched: dict[UUID, set[date]] = {node: set() for node, basis in bases.items() if basis is None}
-    for row in merged:
-        if row["counts"]:
-            days = touched.setdefault(row["node_id"], set())
-            if row["kind"] == "epoch" and row["final"]:
-                days.add(settlements[row["period"]].day)
-    for node, epochs in moved_nodes.items():
-        touched.setdefault(node, set()).update(*(moved[epoch] for epoch in epochs))
+    days = {epoch: settlement.day for epoch, settlement in settlements.items()}
+    for key in changed:
+        dates = touched.setdefault(ids[key.identifier], set())
+        if key.kind == "epoch" and reduced.winners[key].final:
+            dates.add(days[key.period])
     return touched

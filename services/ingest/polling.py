@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from services.ingest.clock import Clock, within
+from services.ingest.facts import PublishedFacts
 from services.ingest.settling import Attempt, NotPublishedError, Settling, asked_for_epochs
 from services.ingest.sources import Source
 from services.ingest.trackers.base import Poll, Tracker
@@ -79,6 +80,7 @@ class Poller:
         self._stuck_after = max(3 * self._interval, 1.1 * self._interval + self._deadline + self._publish_deadline + 2)
         self._record = _Record()
         self._published_data_at: datetime | None = None
+        self._facts = PublishedFacts()
         self._poll_wanted = asyncio.Event()
         self._attempting = False
         self._started_at: float | None = None
@@ -184,8 +186,10 @@ class Poller:
     async def _deliver(self, poll: Poll | None) -> None:
         """Publish the poll's readings, unless they are no newer than those published, and how the source does."""
         if poll is not None and (self._published_data_at is None or poll.data_at > self._published_data_at):
+            readings = self._facts.unsaid(poll.readings)
             try:
-                await self._publish([*poll.readings, *poll.estimates])
+                await self._publish([*readings, *poll.estimates])
+                self._facts.note(readings)
                 self._published_data_at = poll.data_at
             except NotPublishedError as error:
                 self._log.warning("not_published", error=repr(error.__cause__))

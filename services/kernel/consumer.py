@@ -2,7 +2,7 @@
 
     poll → decode each record → handle the batch in one database transaction → dead letters confirmed → commit offsets
 
-Two loops run side by side: one polls and decodes the next batch while the other waits for the database. What goes
+Two loops run side by side: one polls and decodes the next batch, for as long as the other has one in hand. What goes
 wrong ends in one of three ways (`transient.classify`): what passes by itself is retried in place while polling goes on
 with paused partitions; what a record is to blame for goes to the dead letters; anything else stops the service. Offsets
 are committed explicitly, {partition: last handled + 1}, and only of partitions that were held since the poll, so a
@@ -67,6 +67,7 @@ class _Batch(Generic[E]):
     """Records of one poll, decoded."""
 
     poll: int
+    ownership: int  # Polling.ownership at that poll
     oldest_ms: int
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
     events: list[E] = field(default_factory=list)
@@ -76,12 +77,21 @@ class _Batch(Generic[E]):
     def __len__(self) -> int:
         return len(self.events) + len(self.letters)
 
+    def extend(self, later: "_Batch[E]") -> None:
+        """Append a later poll's records, of the same ownership."""
+        self.oldest_ms = min(self.oldest_ms, later.oldest_ms)
+        self.offsets.update(later.offsets)
+        self.events += later.events
+        self.records += later.records
+        self.letters += later.letters
+
     def without(self, partitions: set[TopicPartition]) -> "_Batch[E]":
         """The batch without what came from these partitions."""
         numbers = {partition.partition for partition in partitions}
         kept = [at for at, record in enumerate(self.records) if record.partition not in numbers]
         return _Batch(
             self.poll,
+            self.ownership,
             self.oldest_ms,
             {partition: offset for partition, offset in self.offsets.items() if partition not in partitions},
             [self.events[at] for at in kept],
@@ -125,7 +135,10 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         self._metrics = metrics
         self._limit = InvalidLimit(settings.invalid_limit, settings.invalid_window)
         self._handled: dict[TopicPartition, int] = {}  # the next offset to handle, once something was
-        self._ready: asyncio.Queue[_Batch[E]] = asyncio.Queue(maxsize=1)
+        self._ready: _Batch[E] | None = None  # the next to be handled; grows while the one before is handled
+        self._is_ready = asyncio.Event()
+        self._is_taken = asyncio.Event()
+        self._is_taken.set()
         self._stopping = asyncio.Event()
         self._tending: asyncio.Task[None]
         self._working: list[asyncio.Task[None]] = []
@@ -218,13 +231,16 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 unreadable, Reason.UNDECODABLE, f"the record cannot be read: {error}", content_known=False
             )
             offsets = {partition: unreadable.offset + 1}
-            return _Batch(self._polling.number, unreadable.timestamp, offsets, letters=[letter])
+            return _Batch(
+                self._polling.number, self._polling.ownership, unreadable.timestamp, offsets, letters=[letter]
+            )
         self._metrics.polled(sum(map(len, records.values())))
         with self._metrics.stage("decode"):
             return self._decoded(records) if records else None
 
     def _decoded(self, polled: Records) -> _Batch[E]:
-        batch: _Batch[E] = _Batch(self._polling.number, min(records[0].timestamp for records in polled.values()))
+        oldest_ms = min(records[0].timestamp for records in polled.values())
+        batch: _Batch[E] = _Batch(self._polling.number, self._polling.ownership, oldest_ms)
         decode, events, kept = self._decode, batch.events, batch.records
         for partition, records in polled.items():
             batch.offsets[partition] = records[-1].offset + 1
@@ -237,19 +253,33 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         return batch
 
     async def _hand_over(self, batch: _Batch[E]) -> None:
-        """Wait until the other loop takes the batch, polling on with paused partitions: no rebalance, however long."""
-        waiting = asyncio.ensure_future(self._ready.put(batch))
+        """Give the batch to the other loop; when that is busy, with the one that waits already.
+
+        So batches are small while there is time, and large while there is none. When no more fits, polling goes on
+        with paused partitions: no rebalance, however long it takes.
+        """
+        waiting = self._ready
+        if (
+            waiting is not None
+            and waiting.ownership == batch.ownership
+            and len(waiting) + len(batch) <= self._settings.max_batch
+        ):
+            waiting.extend(batch)
+            return
         try:
-            while not waiting.done() and not self._stopping.is_set():
-                await asyncio.wait({waiting}, timeout=1.0)
-                if waiting.done():
-                    break
-                with suppress(KafkaError):  # it will be told again in a moment
-                    await self._polling.poll_nothing()
-                self.fetch_beats += 1
+            while not (taken := self._is_taken.is_set()) and not self._stopping.is_set():
+                try:
+                    await asyncio.wait_for(self._is_taken.wait(), timeout=1.0)
+                except TimeoutError:
+                    with suppress(KafkaError):  # it will be told again in a moment
+                        await self._polling.poll_nothing()
+                    self.fetch_beats += 1
         finally:
-            waiting.cancel()
             self._polling.read_on()
+        if taken:
+            self._ready = batch
+            self._is_taken.clear()
+            self._is_ready.set()
 
     # Handling.
 
@@ -257,9 +287,13 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         while not self._stopping.is_set():
             self.apply_beats += 1
             try:
-                batch = await asyncio.wait_for(self._ready.get(), timeout=_IDLE_SECONDS)
+                await asyncio.wait_for(self._is_ready.wait(), timeout=_IDLE_SECONDS)
             except TimeoutError:
                 continue
+            batch, self._ready = self._ready, None
+            self._is_ready.clear()
+            self._is_taken.set()
+            assert batch is not None, "it is set before the event"
             if disowned := self._polling.disowned(batch.poll, batch.offsets):
                 batch = batch.without(disowned)
             try:

@@ -1,7 +1,7 @@
 """PostgreSQL: a pool of connections that a service owns."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 _CLOSE_SECONDS = 1.0
 _CHECK_SECONDS = 10.0
+_REMEMBERED_ROWS = 200_000
 
 
 class Database(Service):
@@ -48,6 +49,7 @@ class Database(Service):
         self._size = size
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
+        self._remembered: dict[str, dict[Any, Any]] = {}
 
     async def on_stop(self) -> None:
         """Close the connections; what does not close in time is cut."""
@@ -68,9 +70,11 @@ class Database(Service):
                 await transaction.commit()
             except TimeoutError:
                 # PostgreSQL's own limit is a shorter one: nobody is there, and a rollback would wait for him as long.
+                self.forget()
                 connection.terminate()
                 raise
             except BaseException:
+                self.forget()
                 # Where it never began, has ended, or lost its connection, there is nothing to roll back.
                 with suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError):
                     await transaction.rollback()
@@ -82,6 +86,25 @@ class Database(Service):
         pool = await self._open()
         async with pool.acquire(timeout=self._statement_seconds) as connection:
             yield connection
+
+    def remembered(self, what: str) -> Mapping[Any, Any]:
+        """What `remember` was told of this kind; nothing again whenever it may not be so any more.
+
+        That is after a transaction that failed, and when a connection is opened: behind it may be another server, one
+        that was restored from a backup or took over without the last commits.
+        """
+        return self._remembered.setdefault(what, {})
+
+    def remember(self, what: str, rows: Mapping[Any, Any]) -> None:
+        """Note what committed rows hold, to spare looking it up: only what cannot change, or only grows."""
+        held = self._remembered.setdefault(what, {})
+        if len(held) + len(rows) > _REMEMBERED_ROWS:
+            held.clear()
+        held.update(rows)
+
+    def forget(self) -> None:
+        """Remember nothing: what the tables hold may be something else now."""
+        self._remembered.clear()
 
     async def _open(self) -> Pool:
         async with self._opening:
@@ -104,6 +127,7 @@ class Database(Service):
             return self._pool
 
     async def _take_role(self, connection: Connection) -> None:
+        self.forget()
         if self._role is not None and await connection.fetchval(_MAY_TAKE_ROLE, self._role):
             await connection.execute(f'SET ROLE "{self._role}"')
 

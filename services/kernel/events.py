@@ -7,7 +7,7 @@ column.
 import re
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NoReturn, TypeVar
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -22,6 +22,7 @@ from services.kernel.fields import (
     TOKENS_PER_SEC,
     VOTING_WEIGHT,
 )
+from services.kernel.memo import Memo
 from services.kernel.money import ngonka
 
 READINGS_TOPIC = "node.readings.v1"
@@ -47,6 +48,15 @@ _BY = fields.source("Who says so: each producer has its own name.")
 _CONCERNED = fields.source("The source that it is about.")
 _IDENTIFIER_TYPE = fields.one_of(IdentifierType, "What the identifier is. The forms of the chain's addresses give it.")
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_UP)
+_ZERO = Decimal(0)
+
+
+def _unit_and_limit(digits: int, places: int) -> tuple[Decimal, Decimal]:
+    return Decimal(1).scaleb(-places), Decimal(10) ** digits
+
+
+_VOTING_WEIGHT = _unit_and_limit(*VOTING_WEIGHT)
+_TOKENS_PER_SEC = _unit_and_limit(*TOKENS_PER_SEC)
 FORMS: tuple[tuple[str, IdentifierType], ...] = (
     ("gonkavaloper1", "operator"),
     ("gonkavalcons1", "validator"),
@@ -73,7 +83,7 @@ def clean_text(value: str | None, limit: int) -> str | None:
     return _SPACES.sub(" ", value.replace("\x00", " ")).strip()[:limit].strip() or None
 
 
-class NodeReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NodeReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one source saw of one node at one time. (identifier, source, observed_at) identifies it.
 
     A reading with a status may become the node's row in node_stats_cache; one without only carries facts
@@ -102,22 +112,35 @@ class NodeReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     def __post_init__(self) -> None:
         """Bring every field into its column's form, or raise InvalidRecordError."""
-        _check_identity(self.identifier, self.identifier_type, self.source)
-        _check_time("observed_at", self.observed_at)
-        _check_integer("jobs_day", self.jobs_day, INT4_MAX)
-        _check_integer("epoch", self.epoch, INT4_MAX)
-        _check_integer("height", self.height, INT8_MAX)
-        if self.voting_weight is not None:
-            force_setattr(self, "voting_weight", _decimal("voting_weight", self.voting_weight, VOTING_WEIGHT))
-        if self.tokens_per_sec is not None:
-            force_setattr(self, "tokens_per_sec", _decimal("tokens_per_sec", self.tokens_per_sec, TOKENS_PER_SEC))
-        for field in ("active_model", "display_name", "gpu_type", "region"):
-            value = getattr(self, field)
-            if value is not None:
-                force_setattr(self, field, clean_text(value, TEXT_LENGTHS[field]))
+        # Every reading of the network passes here, and Python's calls cost more than what they would do: the common
+        # case of each field is told in place, and the functions are for the others.
+        known = _identifiers[self.identifier]
+        if known is not None and known != self.identifier_type:
+            _refuse_type(self.identifier, self.identifier_type)
+        _sources[self.source]
+        if self.observed_at.tzinfo is None or not _EARLIEST <= self.observed_at < _LATEST:
+            _check_time("observed_at", self.observed_at)
+        if (jobs_day := self.jobs_day) is not None and not 0 <= jobs_day <= INT4_MAX:
+            _check_integer("jobs_day", jobs_day, INT4_MAX)
+        if (epoch := self.epoch) is not None and not 0 <= epoch <= INT4_MAX:
+            _check_integer("epoch", epoch, INT4_MAX)
+        if (height := self.height) is not None and not 0 <= height <= INT8_MAX:
+            _check_integer("height", height, INT8_MAX)
+        if (weight := self.voting_weight) is not None:
+            force_setattr(self, "voting_weight", _decimal("voting_weight", weight, *_VOTING_WEIGHT))
+        if (speed := self.tokens_per_sec) is not None:
+            force_setattr(self, "tokens_per_sec", _decimal("tokens_per_sec", speed, *_TOKENS_PER_SEC))
+        if (text := self.active_model) is not None:
+            force_setattr(self, "active_model", _active_models[text])
+        if (text := self.display_name) is not None:
+            force_setattr(self, "display_name", _display_names[text])
+        if (text := self.gpu_type) is not None:
+            force_setattr(self, "gpu_type", _gpu_types[text])
+        if (text := self.region) is not None:
+            force_setattr(self, "region", _regions[text])
 
 
-class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one source says a node earned in one period, in whole ngonka.
 
     kind `epoch`: settled by the network, `period` is the epoch's number. kind `day`: the source's own counter of a UTC
@@ -274,14 +297,25 @@ E = TypeVar("E", bound=Event)
 
 
 def _check_identity(identifier: str, identifier_type: IdentifierType, source: str) -> None:
-    check_source(source)
+    _sources[source]
+    known = _identifiers[identifier]
+    if known is not None and known != identifier_type:
+        _refuse_type(identifier, identifier_type)
+
+
+def _refuse_type(identifier: str, identifier_type: IdentifierType) -> NoReturn:
+    raise InvalidRecordError(
+        Reason.IDENTIFIER_TYPE_MISMATCH, f"{identifier} is a {_identifiers[identifier]}, not a {identifier_type}"
+    )
+
+
+def _type_of_valid(identifier: str) -> IdentifierType | None:
+    """`type_of` what can be an identifier; raises InvalidRecordError for anything else."""
     if not identifier or len(identifier) > IDENTIFIER_LENGTH or _CONTROL.search(identifier):
         raise InvalidRecordError(
             Reason.INVALID_FIELD, "identifier: 1 to 255 characters without spaces or control characters"
         )
-    known = type_of(identifier)
-    if known is not None and known != identifier_type:
-        raise InvalidRecordError(Reason.IDENTIFIER_TYPE_MISMATCH, f"{identifier} is a {known}, not a {identifier_type}")
+    return type_of(identifier)
 
 
 def check_source(source: str) -> None:
@@ -293,7 +327,7 @@ def check_source(source: str) -> None:
 
 
 def _check_time(field: str, value: datetime) -> None:
-    if value.utcoffset() is None:
+    if value.tzinfo is None:
         raise InvalidRecordError(Reason.INVALID_FIELD, f"{field} has no time zone")
     if not _EARLIEST <= value < _LATEST:
         raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is not within the years 2000 to 9998")
@@ -304,16 +338,28 @@ def _check_integer(field: str, value: int | None, limit: int) -> None:
         raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is not within 0 and {limit}")
 
 
-def _decimal(field: str, value: Decimal, precision: tuple[int, int]) -> Decimal:
-    """The value rounded to its places, and within its digits, as its column takes it; not negative."""
-    digits, places = precision
+def _decimal(field: str, value: Decimal, unit: Decimal, limit: Decimal) -> Decimal:
+    """The value as its column takes it: in whole units of the last digit, below the limit, not negative."""
     try:
-        rounded = value.quantize(Decimal(1).scaleb(-places), context=_ROUNDING)
+        rounded = _ROUNDING.quantize(value, unit)
+        if _ZERO <= rounded < limit:
+            return rounded
     except InvalidOperation:  # NaN, an infinity, or far too many digits
         raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is not a finite number in range") from None
-    if not rounded.is_finite() or not 0 <= rounded < 10**digits:
-        raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is not within 0 and 10^{digits}")
-    return rounded
+    raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is not within 0 and {limit:.0E}")
+
+
+def _cleaned(field: str) -> Memo[str, str | None]:
+    return Memo(lambda text: clean_text(text, TEXT_LENGTHS[field]), _REMEMBERED)
+
+
+# Most values come again: a node's name, its weight in the epoch, the few models and regions.
+_REMEMBERED = 100_000
+_identifiers = Memo(_type_of_valid, _REMEMBERED)
+_sources = Memo(check_source, 1_000)
+_active_models, _display_names, _gpu_types, _regions = map(
+    _cleaned, ("active_model", "display_name", "gpu_type", "region")
+)
 
 
 def _ngonka(field: str, value: int | str) -> int:

@@ -52,6 +52,8 @@ class Polling:
         self._held: set[TopicPartition] = set()
         self.number = 0
         """How many polls there were."""
+        self.ownership = 0
+        """Moves when a partition is disowned, held or released: polls with one number may be handled as one."""
 
     async def start(self) -> None:
         """Join the group. Raises KafkaError."""
@@ -152,6 +154,7 @@ class Polling:
 
     def disown(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions that were revoked: what was polled of them does not count any more."""
+        self.ownership += 1
         for partition in partitions:
             # A poll that is under way returns after this, and with records of the assignment that then holds.
             self._first_poll[partition] = self.number + 1
@@ -164,12 +167,14 @@ class Polling:
 
     def hold(self, partition: TopicPartition) -> None:
         """Read nothing of the partition, and count nothing that was read ahead of it, until it is released."""
+        self.ownership += 1
         self._held.add(partition)
         self._first_poll[partition] = sys.maxsize
         self._consumer.pause(partition)
 
     def release(self, partition: TopicPartition, offset: int) -> None:
         """Read a held partition on from this offset."""
+        self.ownership += 1
         self._held.discard(partition)
         self._first_poll[partition] = self.number + 1
         self._next[partition] = offset

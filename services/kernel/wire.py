@@ -7,8 +7,7 @@ Unknown fields are ignored. CloudEvents 1.0: binary mode is emitted, binary and 
 import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -26,6 +25,7 @@ from services.kernel.events import (
     RefreshRequest,
     SourceStatus,
 )
+from services.kernel.memo import Memo
 
 FUTURE_TOLERANCE = timedelta(minutes=5)
 """A time further ahead of its record's own Kafka timestamp would win every merge for ever."""
@@ -92,14 +92,16 @@ encode_json = msgspec.json.Encoder(decimal_format="string").encode
 """JSON as every event has it: exact numbers as strings."""
 
 
+def _plain_headers(event_type: EventType) -> list[tuple[str, bytes]]:
+    return [("content-type", _PLAIN), ("ce_specversion", b"1.0"), ("ce_type", event_type.versioned.encode())]
+
+
 def encode(event: Event) -> OutgoingRecord:
     """The event as a Kafka record in CloudEvents binary mode."""
     event_type = EVENT_TYPES[type(event)]
     identifier = getattr(event, "identifier", None)
     headers = [
-        ("content-type", _PLAIN),
-        ("ce_specversion", b"1.0"),
-        ("ce_type", event_type.versioned.encode()),
+        *_plain_headers(event_type),
         ("ce_source", f"/minegnk/{event.source}".encode()),
         ("ce_id", b"%b-%d" % (_PROCESS, next(_events))),
     ]
@@ -111,35 +113,62 @@ def decoder_for(event_class: type[E]) -> Callable[[WireRecord], E]:
 
     The verdict belongs to the record, not to the moment: "in the future" is judged by the broker's timestamp.
     """
-    return partial(_decode, EVENT_TYPES[event_class].name, msgspec.json.Decoder(event_class).decode)
+    event_type = EVENT_TYPES[event_class]
+    decode_json = msgspec.json.Decoder(event_class).decode
+    plain_headers = tuple(_plain_headers(event_type))
+    times = _TIMES[event_class]
+    dated = event_class is EarningsReport
+
+    def decode(record: WireRecord) -> E:
+        value: bytes | msgspec.Raw | None = record.value
+        if value is None:
+            raise InvalidRecordError(Reason.TOMBSTONE, "the record has no value")
+        headers = record.headers
+        try:
+            # Nearly all records have the headers of `encode`, and nothing in these is to be looked up.
+            if headers and not (
+                headers[:3] == plain_headers
+                and len(headers) == 5
+                and headers[3][0] == "ce_source"
+                and headers[4][0] == "ce_id"
+            ):
+                value = _payload(event_type, value, dict(headers))
+            event = decode_json(value)
+        except msgspec.ValidationError as error:
+            raise InvalidRecordError(Reason.INVALID_FIELD, str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidRecordError(Reason.UNDECODABLE, str(error)) from None
+        latest = _latest[record.timestamp]
+        for field in times:
+            moment = getattr(event, field)
+            if moment is not None and moment > latest:
+                raise InvalidRecordError(
+                    Reason.IN_THE_FUTURE, f"{field} {moment.isoformat()} is ahead of the record's time"
+                )
+        if dated:
+            _check_period(event, latest)
+        return event
+
+    return decode
 
 
-def _decode(name: str, decode_json: Callable[[bytes | msgspec.Raw], E], record: WireRecord) -> E:
-    value: bytes | msgspec.Raw | None = record.value
-    if value is None:
-        raise InvalidRecordError(Reason.TOMBSTONE, "the record has no value")
+def _check_period(event: Event, latest: datetime) -> None:
+    if not isinstance(event, EarningsReport) or event.kind == "epoch":
+        return
+    if datetime.fromisoformat(f"{event.period}T00:00:00+00:00") > latest:
+        raise InvalidRecordError(Reason.IN_THE_FUTURE, f"period {event.period} is ahead of the record's time")
+
+
+def _latest_of(timestamp: int) -> datetime:
+    """The latest time that a record with this timestamp (milliseconds since 1970) may tell of."""
     try:
-        if record.headers:
-            value = _payload(name, record.value or b"", dict(record.headers))
-        event = decode_json(value)
-    except msgspec.ValidationError as error:
-        raise InvalidRecordError(Reason.INVALID_FIELD, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRecordError(Reason.UNDECODABLE, str(error)) from None
-    if isinstance(event, EarningsReport) and event.kind != "epoch":
-        begins = datetime.fromisoformat(f"{event.period}T00:00:00+00:00")
-        if begins.timestamp() * 1000 > record.timestamp + _FUTURE_TOLERANCE_MS:
-            raise InvalidRecordError(Reason.IN_THE_FUTURE, f"period {event.period} is ahead of the record's time")
-    for field in _TIMES[type(event)]:
-        moment = getattr(event, field)
-        if moment is not None and moment.timestamp() * 1000 > record.timestamp + _FUTURE_TOLERANCE_MS:
-            raise InvalidRecordError(
-                Reason.IN_THE_FUTURE, f"{field} {moment.isoformat()} is ahead of the record's time"
-            )
-    return event
+        return _EPOCH + timedelta(milliseconds=timestamp) + FUTURE_TOLERANCE
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
-_FUTURE_TOLERANCE_MS = FUTURE_TOLERANCE.total_seconds() * 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_latest = Memo(_latest_of, 10_000)
 _TIMES: dict[type, tuple[str, ...]] = {
     NodeReading: ("observed_at",),
     EarningsReport: ("observed_at", "settled_at"),
@@ -160,7 +189,7 @@ class _Envelope(msgspec.Struct):
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
-def _payload(name: str, value: bytes, headers: Mapping[str, bytes | None]) -> bytes | msgspec.Raw:
+def _payload(event_type: EventType, value: bytes, headers: Mapping[str, bytes | None]) -> bytes | msgspec.Raw:
     """The event's JSON, out of its CloudEvents envelope where there is one; unknown versions are refused."""
     data: bytes | msgspec.Raw = value
     specversion, ce_type = headers.get("ce_specversion"), headers.get("ce_type")
@@ -176,8 +205,6 @@ def _payload(name: str, value: bytes, headers: Mapping[str, bytes | None]) -> by
             raise InvalidRecordError(Reason.INVALID_FIELD, "the envelope has no data")
     if specversion is not None and specversion != b"1.0":
         raise InvalidRecordError(Reason.UNSUPPORTED_VERSION, f"CloudEvents specversion {specversion[:40]!r}")
-    if ce_type is not None and ce_type != f"{name}.v{EVENT_VERSION}".encode():
-        raise InvalidRecordError(
-            Reason.UNSUPPORTED_VERSION, f"event type {ce_type[:80]!r}, not {name}.v{EVENT_VERSION}"
-        )
+    if ce_type is not None and ce_type != event_type.versioned.encode():
+        raise InvalidRecordError(Reason.UNSUPPORTED_VERSION, f"event type {ce_type[:80]!r}, not {event_type.versioned}")
     return data

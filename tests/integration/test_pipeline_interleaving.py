@@ -115,6 +115,7 @@ async def test_reports_that_differ_only_in_their_split_or_claim_end_alike_in_any
     async with database:
         for reports in (said, said[::-1], said[3:] + said[:3]):
             await pipeline.empty_tables()
+            database.forget()
             for each in reports:
                 await apply_reports(database, [each])
             (row,) = await pipeline.rows("SELECT work_ngonka, reward_ngonka, claimed FROM earnings_ledger")

@@ -12,16 +12,16 @@ DECIDING = (
         name="readings-by-arrival-in-memory",
         guarantee="Of a batch's readings of a node and source the newest wins, not the last that came.",
         file="services/cache/merge.py",
-        old="if held is None or reading.observed_at > held.observed_at:",
-        new="if held is None or reading is not held:",
+        old="max(with_status, key=_OBSERVED_AT)",
+        new="with_status[-1]",
         test=_MERGE + "test_the_newest_reading_of_each_node_and_source_stays",
     ),
     Mutation(
         name="second-of-an-identity-wins",
         guarantee="Of two readings with one identity the first stays.",
         file="services/cache/merge.py",
-        old="if held is None or reading.observed_at > held.observed_at:",
-        new="if held is None or reading.observed_at >= held.observed_at:",
+        old="max(with_status, key=_OBSERVED_AT)",
+        new="max(reversed(with_status), key=_OBSERVED_AT)",
         test=_MERGE + "test_of_two_readings_with_one_identity_the_first_stays",
     ),
     Mutation(
@@ -36,8 +36,8 @@ DECIDING = (
         name="uptime-without-a-probe",
         guarantee="Only readings that rest on a probe of the node's health count for uptime.",
         file="services/cache/merge.py",
-        old="if reading.health_probed:",
-        new="if True:",
+        old="if probed := [reading for reading in with_status if reading.health_probed]:",
+        new="if probed := with_status:",
         test=_MERGE + "test_only_readings_that_rest_on_a_probe_count_for_uptime",
     ),
     Mutation(
@@ -116,10 +116,9 @@ DECIDING = (
         name="published-before-it-was-delivered",
         guarantee="Data counts as published only after Kafka confirmed it.",
         file="services/ingest/polling.py",
-        old="                await self._publish([*poll.readings, *poll.estimates])\n"
-        "                self._published_data_at = poll.data_at\n",
+        old="                await self._publish([*readings, *poll.estimates])\n",
         new="                self._published_data_at = poll.data_at\n"
-        "                await self._publish([*poll.readings, *poll.estimates])\n",
+        "                await self._publish([*readings, *poll.estimates])\n",
         test=_POLLING + "test_what_was_not_acknowledged_is_published_again",
     ),
     Mutation(

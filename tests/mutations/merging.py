@@ -16,8 +16,8 @@ MERGING = (
         name="facts-not-reduced",
         guarantee="A batch is reduced before it is written: one statement cannot merge two rows into one.",
         file="services/cache/merge.py",
-        old="facts[reading.identifier, name] = fact",
-        new=f"facts[reading.identifier, {_EACH}(name)] = fact",
+        old="facts[newest.identifier, name] = fact",
+        new=f"facts[newest.identifier, {_EACH}(name)] = fact",
         test=_TESTS + "test_many_readings_of_a_node_are_one_row_of_one_merge",
         fails_with="CardinalityViolationError",  # ON CONFLICT DO UPDATE command cannot affect row a second time
     ),
@@ -25,8 +25,8 @@ MERGING = (
         name="sources-not-reduced",
         guarantee="Of the readings of several sources in a batch one is written.",
         file=_CACHE,
-        old="SELECT DISTINCT ON (node_id) node_id, source, fetched_at,",
-        new="SELECT node_id, source, fetched_at,",
+        old="SELECT DISTINCT ON (node_id) *",
+        new="SELECT *",
         test=_TESTS + "test_many_readings_of_a_node_are_one_row_of_one_merge",
         fails_with="CardinalityViolationError",
     ),
@@ -43,16 +43,16 @@ MERGING = (
         name="stats-by-arrival-under-the-lock",
         guarantee="A newer reading that commits in between is not overwritten by an older one.",
         file=_CACHE,
-        old="WHERE held.fetched_at IS NULL\n        OR (",
-        new="WHERE true\n        OR (",
+        old='WHERE {_newer("EXCLUDED", "held")}',
+        new="WHERE true",
         test=_TESTS + "test_a_newer_reading_that_commits_in_between_is_not_overwritten_by_an_older_one",
     ),
     Mutation(
         name="facts-by-arrival-under-the-lock",
         guarantee="A newer fact that commits in between is not overwritten by an older one.",
         file=_CACHE,
-        old="WHERE (EXCLUDED.source = 'operator', EXCLUDED.observed_at,",
-        new="WHERE true OR (EXCLUDED.source = 'operator', EXCLUDED.observed_at,",
+        old='WHERE {_fact_rank("EXCLUDED")} > {_fact_rank("held")}',
+        new="WHERE true",
         test=_TESTS + "test_a_newer_fact_that_commits_in_between_is_not_overwritten_by_an_older_one",
     ),
     Mutation(
@@ -107,7 +107,7 @@ MERGING = (
         name="old-versions-forgotten",
         guarantee="Every distinct version of a ledger row is kept beside it.",
         file=_EARNINGS,
-        old="WHERE known.node_id IS NULL OR new.observed_at < known.observed_at",
+        old="WHERE known.observed_at IS NULL OR new.observed_at < known.observed_at",
         new="WHERE new.observed_at < known.observed_at",
         test=_TESTS + "test_a_report_that_arrives_late_replaces_nothing_and_is_remembered",
     ),
@@ -115,24 +115,24 @@ MERGING = (
         name="preference-of-its-own-in-sql",
         guarantee="A preference is what tracker_sources says, for the reading that comes as for the row that is held.",
         file=_CACHE,
-        old="        LEFT JOIN tracker_sources ON name = source\n",
-        new="        LEFT JOIN (VALUES ('hyperfusion', 600)) AS own (name, preference_seconds) ON name = source\n",
+        old="(SELECT coalesce(jsonb_object_agg(name, preference_seconds), '{}') FROM tracker_sources)",
+        new="(SELECT jsonb_build_object('hyperfusion', 600))",
         test=_TESTS + "test_the_one_preference_is_that_of_tracker_sources_in_one_batch_and_in_two[batches0]",
     ),
     Mutation(
         name="no-preference-in-memory",
         guarantee="The reduction in memory leaves the choice between sources to the statement that knows preferences.",
         file="services/cache/merge.py",
-        old="key = (identifier, reading.source)",
-        new='key = (identifier, "any source")',
+        old="key = (reading.identifier, reading.source)",
+        new='key = (reading.identifier, "any source")',
         test=_TESTS + "test_the_one_preference_is_that_of_tracker_sources_in_one_batch_and_in_two[batches0]",
     ),
     Mutation(
         name="replay-touches-rows",
         guarantee="A replay of old readings locks and writes no row.",
         file=_CACHE,
-        old="WHERE cached.fetched_at IS NULL\n        OR (rank,",
-        new="WHERE true\n        OR (rank,",
+        old='WHERE {_newer("incoming", "known")}',
+        new="WHERE true",
         test=_TESTS + "test_a_replay_of_old_readings_locks_and_writes_no_row",
     ),
     Mutation(
@@ -147,18 +147,8 @@ MERGING = (
         name="operator-outranked",
         guarantee="An operator's value outranks trackers' later ones.",
         file=_CACHE,
-        old="OR (fact.source = 'operator', fact.observed_at, fact.source COLLATE \"C\")\n"
-        "            > (known.source = 'operator', known.observed_at, known.source)\n"
-        "    ORDER BY node_id, field\n"
-        "    ON CONFLICT (node_id, field) DO UPDATE SET\n"
-        "        value = EXCLUDED.value, source = EXCLUDED.source, observed_at = EXCLUDED.observed_at\n"
-        "    WHERE (EXCLUDED.source = 'operator', EXCLUDED.observed_at, EXCLUDED.source COLLATE \"C\")\n"
-        "        > (held.source = 'operator', held.observed_at, held.source)\n",
-        new='OR (fact.observed_at, fact.source COLLATE "C") > (known.observed_at, known.source)\n'
-        "    ORDER BY node_id, field\n"
-        "    ON CONFLICT (node_id, field) DO UPDATE SET\n"
-        "        value = EXCLUDED.value, source = EXCLUDED.source, observed_at = EXCLUDED.observed_at\n"
-        '    WHERE (EXCLUDED.observed_at, EXCLUDED.source COLLATE "C") > (held.observed_at, held.source)\n',
+        old="({row}.source = '{OPERATOR_SOURCE}', {row}.observed_at,",
+        new="({row}.observed_at,",
         test=_TESTS + "test_an_operators_value_stays_whatever_trackers_say_later",
     ),
     Mutation(
