@@ -18,6 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from services.cli.snapshot import TopicReader, TopicState
 from services.kernel.database import connect_arguments
+from services.kernel.errors import UnavailableError
 from services.kernel.events import Event
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import DatabaseSettings, KafkaSettings
@@ -149,7 +150,10 @@ class Pipeline:
             async def without_lag() -> bool:
                 for worker in self.workers:
                     assert worker.ended or worker.process.poll() is None, f"ended by itself: {worker}"
-                return not any(state.lag for state in await reader.read() if state.topic in topics)
+                try:
+                    return not any(state.lag for state in await reader.read() if state.topic in topics)
+                except UnavailableError:  # a busy machine: Kafka did not answer in time
+                    return False
 
             try:
                 await until(without_lag, f"no lag on {', '.join(topics)}", seconds)

@@ -183,8 +183,8 @@ CONSUMING = (
         name="unreadable-record-skipped",
         guarantee="A record that the client cannot read becomes a dead letter: it is not passed over.",
         file=_CONSUMER,
-        old="offsets, letters=[letter])",
-        new="offsets)",
+        old=", offsets, letters=[letter]",
+        new=", offsets",
         test=_TESTS + "test_a_record_that_the_client_cannot_read_is_a_dead_letter_and_the_others_are_handled",
         fails_with="ValueError",  # there is no letter to unpack
     ),

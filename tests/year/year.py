@@ -14,6 +14,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.ingest.sources import Source
+from services.kernel.errors import UnavailableError
 from services.kernel.events import EARNINGS_TOPIC
 from services.kernel.publisher import KafkaPublisher
 from services.simulator.app import Simulator, running
@@ -261,7 +262,10 @@ async def _handled(pipeline: Pipeline, records: int, limit: float) -> None:
     """Return when the workers have committed so many records."""
 
     async def so_many() -> bool:
-        state = await pipeline.state(EARNINGS_TOPIC)
+        try:
+            state = await pipeline.state(EARNINGS_TOPIC)
+        except UnavailableError:  # a busy machine: Kafka did not answer in time
+            return False
         return state.records - (state.lag or 0) >= records
 
     await until(so_many, f"{records} records handled", limit)
