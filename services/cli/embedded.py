@@ -16,6 +16,11 @@ embedded_app = typer.Typer(
 Directory = Annotated[Path, typer.Option("--dir", file_okay=False, help="the folder of their data, ports and logs")]
 
 
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(embedded_app)
+
+
 @embedded_app.command("start")
 def start_command(
     directory: Directory,

@@ -15,6 +15,7 @@ from rich.text import Text
 from services.api.schemas import Scope
 from services.api.store import access as store
 from services.cli.letter_views import readable
+from services.cli.push_keys import push_keys_app
 from services.cli.terminal import console
 from services.cli.times import moment
 from services.kernel import database
@@ -27,7 +28,14 @@ keys_app = typer.Typer(
     name="keys", no_args_is_help=True, help="Keys: who may read and change over the API, and who may publish (`push`)."
 )
 
+keys_app.add_typer(push_keys_app)
+
 T = TypeVar("T")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(keys_app)
 
 
 @keys_app.command()

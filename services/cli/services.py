@@ -2,19 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-import faust
 import typer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-import services.api.app
-import services.cache.app
-import services.earnings.app
-import services.ingest.app
-from services.api import serving
-from services.ingest.sources import load_sources
 from services.kernel import app as runtime
 from services.kernel import database, topics
 from services.kernel.errors import ConfigurationError, UnavailableError
@@ -29,8 +23,6 @@ from services.kernel.settings import (
     load,
 )
 
-CreateApp = Callable[[KafkaSettings, DatabaseSettings, ConsumerSettings, ServiceSettings], faust.App]
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands that run services."""
@@ -39,24 +31,24 @@ def register(app: typer.Typer) -> None:
     def ingest() -> None:
         """Run the ingest service: trackers to Kafka."""
         kafka, service, push = load(KafkaSettings), load(ServiceSettings), load(PushSettings)
-        sources = load_sources(service.sources_file)
+        sources = _import("ingest.sources").load_sources(service.sources_file)
         _check_port("ingest", service)
         _check_free(push.host, push.port, "MINEGNK_PUSH_PORT to a free port or 0, or see to MINEGNK_PUSH_HOST")
         partitions = asyncio.run(_check(kafka, None))
         runtime.run(
-            lambda: services.ingest.app.create_app(kafka, service, push, sources, refresh_partitions=partitions),
+            lambda: _import("ingest.app").create_app(kafka, service, push, sources, refresh_partitions=partitions),
             service,
         )
 
     @app.command()
     def cache() -> None:
         """Run the cache service: node.readings.v1 to node_stats_cache."""
-        _run_with_database("cache", services.cache.app.create_app)
+        _run_with_database("cache")
 
     @app.command()
     def earnings() -> None:
         """Run the earnings service: node.earnings.v1 to the ledger and earnings_history."""
-        _run_with_database("earnings", services.earnings.app.create_app)
+        _run_with_database("earnings")
 
     @app.command()
     def api() -> None:
@@ -66,19 +58,24 @@ def register(app: typer.Typer) -> None:
         _check_port("api", service)
         # Without Kafka it answers all the same: only refreshes cannot be asked for.
         asyncio.run(database.check_migrated(database_settings, "earnings_epochs"))
-        serving.run(
-            lambda registry: services.api.app.create_app(settings, database_settings, kafka, registry),
+        _import("api.serving").run(
+            lambda registry: _import("api.app").create_app(settings, database_settings, kafka, registry),
             settings,
             service,
         )
 
 
-def _run_with_database(name: str, create_app: CreateApp) -> None:
+def _import(name: str) -> Any:
+    """A service's module. Only then: each service starts with its own libraries, not with those of all."""
+    return import_module(f"services.{name}")
+
+
+def _run_with_database(name: str) -> None:
     kafka, consumer, service = load(KafkaSettings), load(ConsumerSettings), load(ServiceSettings)
     database_settings = load(DatabaseSettings)
     _check_port(name, service)
     asyncio.run(_check(kafka, database_settings))
-    runtime.run(lambda: create_app(kafka, database_settings, consumer, service), service)
+    runtime.run(lambda: _import(f"{name}.app").create_app(kafka, database_settings, consumer, service), service)
 
 
 def _check_port(name: str, service: ServiceSettings) -> None:

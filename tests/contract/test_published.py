@@ -11,7 +11,7 @@ from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
 from typer.testing import CliRunner
 
 from services.cli.contract import GUIDE, documents, with_tables
-from services.cli.main import app
+from services.cli.main import create_app
 from services.kernel.events import Event
 from services.kernel.schemas import EXAMPLES, described_fields, schema_of
 from services.kernel.topics import TOPICS
@@ -49,7 +49,7 @@ def test_the_tables_of_the_guide_are_what_the_event_types_say() -> None:
 def test_the_command_writes_what_is_missing_or_old(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / GUIDE).write_text("<!-- minegnk contract: topics -->\nold\n<!-- end -->\nkept\n")
-    outcome = CliRunner().invoke(app, ["contract", str(tmp_path)])
+    outcome = CliRunner().invoke(create_app(), ["contract", str(tmp_path)])
     assert outcome.exit_code == 0
     assert {name: (tmp_path / name).read_text() for name in PUBLISHED} == PUBLISHED
     guide = (tmp_path / GUIDE).read_text()

@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaConnectionError
 from typer.testing import CliRunner
 
-from services.cli.main import app
+from services.cli.main import create_app
 from services.cli.snapshot import TopicReader
 from services.kernel.dead_letters import DeadLetter, letter, send_letters
 from services.kernel.errors import Reason
@@ -73,7 +73,7 @@ def dlq(pipeline: Pipeline, *arguments: str, given: str = "") -> "subprocess.Com
 def done(pipeline: Pipeline, *arguments: str) -> str:
     """Run a command that must succeed, in this process, which is quicker; what it says."""
     with ThreadPoolExecutor(1) as thread:  # a command has an event loop of its own
-        run = thread.submit(CliRunner().invoke, app, ["dlq", *arguments], env=pipeline.environment())
+        run = thread.submit(CliRunner().invoke, create_app(), ["dlq", *arguments], env=pipeline.environment())
         result = run.result()
     assert result.exit_code == 0, (result.output, result.exception)
     return result.stdout

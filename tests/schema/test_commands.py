@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
-from services.cli.main import app
+from services.cli.main import create_app
 from services.kernel import migrations
 from services.kernel.errors import UnavailableError, UserError
 from services.kernel.settings import DatabaseSettings
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 
 def _run(database: DatabaseSettings, *arguments: str, **variables: str) -> Result:
-    return CliRunner().invoke(app, list(arguments), env={**environment(database), **variables})
+    return CliRunner().invoke(create_app(), list(arguments), env={**environment(database), **variables})
 
 
 def test_the_list_shows_what_is_applied(database: DatabaseSettings, up_to: Callable[[int], Path]) -> None:

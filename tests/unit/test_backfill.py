@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from services.cli.asking import GIVE_UP_AFTER_TRIES, UNFINISHED_AT_ONCE, UNTRIED_AT_ONCE, Asking
 from services.cli.backfill_state import Span, State, united
 from services.cli.epoch_backfill import EpochBackfill, Heard
-from services.cli.main import app
+from services.cli.main import create_app
 from services.cli.progress import rate
 from services.ingest.epochs import CAPACITY
 from services.ingest.sources import Kind
@@ -377,6 +377,6 @@ requests_per_minute = 20
 def test_a_mistake_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, told: str) -> None:
     (tmp_path / "sources.toml").write_text(SOURCES)
     monkeypatch.setenv("MINEGNK_SOURCES_FILE", str(tmp_path / "sources.toml"))
-    error = CliRunner().invoke(app, ["backfill", *arguments.split()]).exception
+    error = CliRunner().invoke(create_app(), ["backfill", *arguments.split()]).exception
     assert isinstance(error, ConfigurationError)
     assert told in str(error)
