@@ -1,0 +1,74 @@
+"""The table that the peers write: a row of each node, of the reading's own columns.
+
+It spares them what the cache service does besides: no nodes' ids, no facts, no uptime, no preference between sources.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+import msgspec
+
+from services.kernel.database import OwnConnection
+
+_TABLE = """
+DROP TABLE IF EXISTS {table};
+CREATE TABLE {table} (
+    identifier varchar(255) PRIMARY KEY,
+    source varchar(50),
+    fetched_at timestamptz,
+    status varchar(20),
+    jobs_day integer,
+    active_model varchar(255),
+    voting_weight decimal(20, 8)
+);
+CREATE INDEX ON {table} USING brin (fetched_at);
+CREATE INDEX ON {table} (status);
+"""
+_UPSERT = """
+INSERT INTO {table} AS held (identifier, source, fetched_at, status, jobs_day, active_model, voting_weight)
+{rows}
+ON CONFLICT (identifier) DO UPDATE SET
+    source = EXCLUDED.source, fetched_at = EXCLUDED.fetched_at, status = EXCLUDED.status,
+    jobs_day = EXCLUDED.jobs_day, active_model = EXCLUDED.active_model, voting_weight = EXCLUDED.voting_weight
+WHERE EXCLUDED.fetched_at > held.fetched_at
+"""
+_ONE = "VALUES ($1, $2, $3, $4, $5, $6, $7)"
+_MANY = """
+SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::integer[], $6::text[], $7::numeric[])
+"""
+
+
+class Statements(NamedTuple):
+    """Upserts into a table, where the newer of two rows stays."""
+
+    one: str
+    """A row, each column a parameter."""
+    many: str
+    """Rows of different nodes, each column an array."""
+
+
+def statements(table: str) -> Statements:
+    """The upserts into this table."""
+    return Statements(_UPSERT.format(table=table, rows=_ONE), _UPSERT.format(table=table, rows=_MANY))
+
+
+async def create(connection: OwnConnection, name: str) -> None:
+    """Make the table anew, empty, with the indexes of node_stats_cache."""
+    await connection.execute(_TABLE.format(table=name))
+
+
+class Row(msgspec.Struct):
+    """A reading's columns, in the table's order. None of the contract's bounds are checked."""
+
+    identifier: str
+    source: str
+    fetched_at: datetime = msgspec.field(name="observed_at")
+    status: str | None = None
+    jobs_day: int | None = None
+    active_model: str | None = None
+    voting_weight: Decimal | None = None
+
+
+decode: Final = msgspec.json.Decoder(Row).decode
+"""A record's value as a Row; fields that are no column are skipped."""
