@@ -2,9 +2,11 @@
 
 Each is a small program, `python -m bench.peers.NAME GROUP TABLE`, written as its library's documentation shows for many
 records: it reads the topic from its beginning, writes a row of each node, and commits offsets after PostgreSQL has.
-Servers are named by the services' own variables. All are spared what the cache service does besides (table.py).
+The servers are named by the services' own variables, SIGTERM ends it. All are spared what the cache service does
+besides (table.py).
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +22,19 @@ class Peer:
     """A contender. `reduces`: of a batch only one row of each node is written. `lacks`: beside our consumer."""
 
     name: str
-    module: str
     reduces: bool
     newest_wins: bool
     lacks: str
-    options: tuple[str, ...] = ()
+    python: Path = PYTHON
 
     @property
     def group(self) -> str:
-        """Its consumer group."""
+        """A consumer group of its own."""
         return f"bench.{self.name}"
 
-    def command(self, table: str, group: str | None = None) -> list[str]:
-        """The process that drains the topic into `table`, to be started in the repository."""
-        return [str(PYTHON), "-m", f"bench.peers.{self.module}", group or self.group, table, *self.options]
+    def command(self, group: str, table: str, *options: str) -> list[str]:
+        """The process that drains the topic in `group` into `table`, to be started in the repository."""
+        return [str(self.python), "-m", f"bench.peers.{self.name}", group, table, *options]
 
 
 PEERS: Final[Mapping[str, Peer]] = {
@@ -41,13 +42,11 @@ PEERS: Final[Mapping[str, Peer]] = {
     for peer in (
         Peer(
             "aiokafka_rows",
-            "aiokafka_rows",
             reduces=False,
             newest_wins=True,
             lacks="reduction, overlap, dead letters, retries",
         ),
         Peer(
-            "aiokafka_newest",
             "aiokafka_newest",
             reduces=True,
             newest_wins=True,
@@ -55,13 +54,11 @@ PEERS: Final[Mapping[str, Peer]] = {
         ),
         Peer(
             "faust_take",
-            "faust_take",
             reduces=False,
             newest_wins=True,
             lacks="at least once when the handler fails, reduction, overlap, dead letters, retries",
         ),
         Peer(
-            "faststream_batch",
             "faststream_batch",
             reduces=False,
             newest_wins=True,
@@ -69,10 +66,16 @@ PEERS: Final[Mapping[str, Peer]] = {
         ),
         Peer(
             "quix_sink",
-            "quix_sink",
             reduces=True,
             newest_wins=False,
             lacks="newest wins, overlap, dead letters, retries",
+        ),
+        Peer(
+            "debezium_jdbc",
+            reduces=True,
+            newest_wins=False,
+            lacks="newest wins, dead letters for what PostgreSQL refuses",
+            python=Path(sys.executable),  # with the embedded servers' Java
         ),
     )
 }

@@ -1,8 +1,8 @@
 """aiokafka and asyncpg, reduced to each node's newest reading: the tuned loop of an experienced hand.
 
-Follows what PostgreSQL's documentation advises for many rows, one statement instead of many: an `INSERT … SELECT FROM
-unnest(…)` of arrays, sorted by key so that two workers cannot deadlock. Larger batches, because a larger one holds more
-readings of the same node, of which one is written.
+One statement for a batch instead of one for each row: an `INSERT … SELECT FROM unnest(…)` of arrays, sorted by key so
+that two workers cannot deadlock. Batches are larger, because a larger one holds more readings of the same node, of
+which one is written. The consumer is aiokafka's documented one: `getmany`, automatic commits off, offsets by hand.
 
 At least once: offsets are committed after PostgreSQL has. Newest wins, in the batch and in the row. It lacks overlap of
 polling and writing, dead letters (an undecodable record ends the process, again at each start), retries (so does a

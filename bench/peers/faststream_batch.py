@@ -6,7 +6,8 @@ the client's automatic commits). asyncpg writes with `executemany`, a statement 
 
 At least once: a batch is acknowledged, its offsets committed, after the handler has returned; after an error its
 records are read again at once, so that a database that is away is asked again and again without a pause, and an
-undecodable record holds its partitions for ever. Newest wins, row by row. It lacks reduction, overlap and dead letters.
+undecodable record keeps its batch, and all that follows it, from being written for ever. Newest wins, row by row. It
+lacks reduction, overlap and dead letters.
 """
 
 import asyncio

@@ -4,9 +4,10 @@ Follows Faust's documentation: a Record as the topic's model, `stream.take(max, 
 pool, a statement for each record (`executemany`). Nothing else is tuned; offsets are
 committed each second instead of each 2.8 so that progress can be watched. Faust decodes with orjson where it finds it.
 
-Faust says at least once, and a killed worker keeps to it. But `take` acknowledges a batch whether its body returned or
-raised: what a database that is away for a moment refuses is committed and lost, and SIGTERM commits the batch that it
-interrupts. Newest wins, row by row. It lacks reduction, overlap, dead letters and retries.
+Faust says at least once, and a killed worker keeps to it (after the session's minute). But `take` acknowledges a batch
+whether its body returned or raised: what a database that is away for a moment refuses is committed and lost, and
+SIGTERM commits the batch that it interrupts. One undecodable record ends the agent without a word, while the worker
+stays. Newest wins, row by row. It lacks reduction, overlap, dead letters and retries.
 """
 
 from datetime import datetime

@@ -6,8 +6,9 @@ sink's own DDL off because the table exists. The sink is flushed at each checkpo
 
 At least once: the checkpoint commits the offsets after the sink's transactions. Of a batch the sink keeps the last row
 of each key, in the order of reading. It does not let the newest win: an older reading that is read later overwrites
-the row. A column that the first reading of a batch does not have is left out for the whole batch. It lacks dead letters
-and retries (what the database refuses ends the process), and overlap of polling and writing.
+the row. A column that the first reading of a partition's batch does not have is left out for the whole of it. It lacks
+overlap of polling and writing, dead letters (an undecodable record ends the process, again at each start) and retries
+(so does a database that is away for a moment).
 """
 
 from typing import Any

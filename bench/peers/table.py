@@ -1,6 +1,7 @@
 """The table that the peers write: a row of each node, of the reading's own columns.
 
 It spares them what the cache service does besides: no nodes' ids, no facts, no uptime, no preference between sources.
+Each reading is written, also one without a status, of which the cache service takes the facts only.
 """
 
 from datetime import datetime
