@@ -34,7 +34,7 @@ $(READY): requirements/dev.txt pyproject.toml
 
 ##@ Checks
 
-.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz contract-api soak year bench-reading bench-pushing mutants
+.PHONY: lint types contracts format unit integration e2e-compose property chaos fuzz contract-api soak year mutants
 lint: $(READY) ## Style (ruff)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "Run make format."; exit 1; }
@@ -77,14 +77,31 @@ soak: $(READY) ## 5,000 events a second for 20 minutes: does anything grow?
 year: $(READY) ## A simulated year of 1,000 hosts through the real path, exact to the ngonka
 	@$(BIN)/python -m tests.year $(ARGS)
 
+mutants: $(READY) ## Break each guarantee on purpose, and see the test that turns red
+	@$(BIN)/python -m tests.mutations $(ARGS)
+
+##@ Speed
+
+.PHONY: bench bench-quick bench-peers bench-reading bench-pushing
+bench: $(READY) ## From events to rows, beside the machine's limits in the same run; writes bench/results/
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(READY) ## A twentieth of it: does every part work?
+	@$(BIN)/python -m bench --quick $(ARGS)
+
+bench-peers: $(READY) .venv-peers/.ready ## The same loads also by what one would pick instead (bench/peers)
+	@$(BIN)/python -m bench --peers all --only nodes-1k,nodes-100k $(ARGS)
+
+.venv-peers/.ready: requirements/peers.txt
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/peers.txt
+	@touch $@
+
 bench-reading: $(READY) ## The API under load at 1,000 nodes and a year, beside a call to a tracker for each request (needs vegeta, wrk)
 	@$(BIN)/python -m bench.reading $(ARGS)
 
 bench-pushing: $(READY) ## The push API under load: 50 producers, batches of readings (needs vegeta, wrk)
 	@$(BIN)/python -m bench.pushing $(ARGS)
-
-mutants: $(READY) ## Break each guarantee on purpose, and see the test that turns red
-	@$(BIN)/python -m tests.mutations $(ARGS)
 
 ##@ Schema (DB_HOST, DB_PORT, DB_USERNAME, DB_PASSWORD, DB_DATABASE)
 
@@ -118,6 +135,8 @@ requirements: $(READY) ## Lock the newest allowed versions, with hashes
 		pyproject.toml -o requirements/runtime.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		--extra dev pyproject.toml -o requirements/dev.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+		pyproject.toml requirements/peers.in -o requirements/peers.txt
 
 clean: ## Remove the virtual environment, caches and the data of make run
-	@rm -rf $(VENV) .minegnk .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-peers .minegnk .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

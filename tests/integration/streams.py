@@ -56,6 +56,10 @@ class Observed(BatchConsumer[NodeReading]):
         """How many records the committed batches had."""
         return self._registry.get_sample_value("minegnk_consumer_batch_records_sum", {"topic": self.topic})
 
+    def polled(self) -> int:
+        """How many records were read, those of batches that were left twice."""
+        return int(self._registry.get_sample_value("minegnk_consumer_polled_records_total", {"topic": self.topic}) or 0)
+
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         self.owned = frozenset()
         self.revocations += bool(revoked)

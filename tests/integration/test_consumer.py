@@ -173,3 +173,77 @@ async def test_a_worker_that_lost_its_partitions_leaves_what_it_had_read_ahead(s
                 return await stream.committed() == PARTITIONS * 100
 
             await until(all_committed, "all committed")
+
+
+async def test_the_next_batch_grows_while_the_one_before_is_handled(stream: Stream) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+    sizes: list[int] = []
+
+    async def handle(readings: Sequence[NodeReading]) -> Applied:
+        sizes.append(len(readings))
+        began.set()
+        await go_on.wait()
+        return Applied(len(readings))
+
+    consumer = stream.consumer(handle)
+    async with running(consumer):
+        await stream.publish(range(3), partition=0)
+        await asyncio.wait_for(began.wait(), 20)
+        for number in range(3, 15):
+            await stream.publish([number], partition=number % PARTITIONS)
+
+        async def read_ahead() -> bool:
+            return consumer.polled() >= 3 + 10
+
+        await until(read_ahead, "as much is read ahead as fits into a batch, and no more than a poll beyond it")
+        go_on.set()
+
+        async def committed() -> bool:
+            return await stream.committed() == 15
+
+        await until(committed, "all committed")
+    assert sizes[1] == 10, "the batch that waited took what came meanwhile, up to its limit"
+    assert sum(sizes) == 15
+
+
+async def test_what_is_read_after_a_revocation_is_not_left_with_what_was_read_before_it(stream: Stream) -> None:
+    """The partitions that a worker keeps are read again from the committed offsets, and once more is not lost."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+    slow, quick = Handled(), Handled()
+
+    async def handle(readings: Sequence[NodeReading]) -> Applied:
+        began.set()
+        await go_on.wait()
+        return await slow(readings)
+
+    for partition in range(PARTITIONS):
+        await stream.publish([partition], partition=partition)
+    first, second = stream.consumer(handle, max_batch=50), stream.consumer(quick)
+    async with running(first):
+        await asyncio.wait_for(began.wait(), 20)
+        await stream.publish(range(10, 14))
+
+        async def waiting() -> bool:
+            return first.polled() == PARTITIONS + 4
+
+        await until(waiting, "a batch waits behind the one in hand")
+        async with running(second):
+
+            async def shared() -> bool:
+                return len(first.owned) == len(second.owned) == PARTITIONS / 2
+
+            await until(shared, "each has half of the partitions")
+            read = first.polled()
+            await stream.publish(range(20, 28))
+
+            async def read_more() -> bool:
+                return first.polled() > read
+
+            await until(read_more, "the first reads on while its batch is in hand")
+            go_on.set()
+
+            async def committed() -> bool:
+                return await stream.committed() == PARTITIONS + 4 + 8
+
+            await until(committed, "all committed")
+    assert set(slow.numbers) | set(quick.numbers) == {*range(PARTITIONS), *range(10, 14), *range(20, 28)}

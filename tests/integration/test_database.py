@@ -1,6 +1,7 @@
 """The kernel's database: transactions over connections that die."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from random import Random
@@ -85,3 +86,25 @@ async def _rows(database: Database) -> int:
     async with database.transaction() as connection:
         found: int = await connection.fetchval("SELECT count(*) FROM kept")
         return found
+
+
+async def test_what_is_remembered_of_rows_is_forgotten_with_a_failed_transaction_or_another_server(
+    database: Database, proxy: Proxy
+) -> None:
+    async def lookup() -> None:
+        async with database.transaction() as connection:
+            await connection.fetchval("SELECT 1")
+
+    await lookup()
+    database.remember("ids", {"alice": 1})
+    await lookup()
+    assert database.remembered("ids") == {"alice": 1}
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with database.transaction() as connection:
+            await connection.fetchval("SELECT 1 / 0")
+    assert database.remembered("ids") == {}
+    database.remember("ids", {"alice": 1})
+    proxy.cut_all()
+    while database.remembered("ids"):  # a connection that was cut is noticed at its next use, and replaced
+        with contextlib.suppress(asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError):
+            await lookup()

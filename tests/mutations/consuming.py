@@ -180,6 +180,14 @@ CONSUMING = (
         test=_TESTS + "test_a_first_start_reads_from_the_beginning_and_commits_what_it_handled",
     ),
     Mutation(
+        name="two-ownerships-in-a-batch",
+        guarantee="What is read after a revocation is not added to a batch that was read before it.",
+        file=_CONSUMER,
+        old="            and waiting.ownership == batch.ownership\n",
+        new="",
+        test=_TESTS + "test_what_is_read_after_a_revocation_is_not_left_with_what_was_read_before_it",
+    ),
+    Mutation(
         name="unreadable-record-skipped",
         guarantee="A record that the client cannot read becomes a dead letter: it is not passed over.",
         file=_CONSUMER,
