@@ -26,6 +26,9 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_preload_libraries": "pg_stat_statements",
+    # As in docker-compose.yml.
+    "max_wal_size": "2GB",
+    "wal_compression": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
