@@ -34,9 +34,9 @@ def register(app: typer.Typer) -> None:
 
 
 @consumer_app.command("list")
-def list_holds() -> None:
+def listheld_partitions() -> None:
     """Show the partitions that are held, and the record each of them stands at."""
-    found = asyncio.run(_holds(load(KafkaSettings)))
+    found = asyncio.run(held_partitions(load(KafkaSettings)))
     if not found:
         console().print("No partition is held.")
         return
@@ -73,7 +73,7 @@ def resume(
         console().print(sentence)
 
 
-async def _holds(kafka: KafkaSettings) -> dict[TopicPartition, Hold]:
+async def held_partitions(kafka: KafkaSettings) -> dict[TopicPartition, Hold]:
     """The held partitions of every topic."""
     try:
         ends = await _ends(kafka)
@@ -94,7 +94,7 @@ async def _holds(kafka: KafkaSettings) -> dict[TopicPartition, Hold]:
 async def _resume(kafka: KafkaSettings, topic: str | None, number: int | None, skip_until: int | None) -> list[str]:
     wanted = {
         partition: hold
-        for partition, hold in (await _holds(kafka)).items()
+        for partition, hold in (await held_partitions(kafka)).items()
         if topic in (None, partition.topic) and number in (None, partition.partition)
     }
     if not wanted:
@@ -132,7 +132,7 @@ async def _still_held(kafka: KafkaSettings, wanted: dict[TopicPartition, Hold]) 
     try:
         async with asyncio.timeout(_SECONDS_TO_GO_ON):
             while True:
-                found = await _holds(kafka)
+                found = await held_partitions(kafka)
                 stand_still = {partition for partition, hold in wanted.items() if found.get(partition) == hold}
                 if not stand_still:
                     return stand_still

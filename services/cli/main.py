@@ -14,6 +14,7 @@ _MODULES: Final = {
     "run": ("run",),
     "services": ("ingest", "cache", "earnings", "api"),
     "status": ("status",),
+    "doctor": ("doctor",),
     "topics": ("topics",),
     "publish": ("publish",),
     "contract": ("contract",),
