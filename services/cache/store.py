@@ -6,6 +6,7 @@ source_epoch_total, each by source. A row that would not change is not touched: 
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from functools import partial
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from services.cache.uptime import Slots, slot_bit, slot_bytes, slot_of
 from services.kernel.database import Connection, Database
 from services.kernel.events import OPERATOR_SOURCE, NodeReading, SourceStatus
 from services.kernel.halving import Applied
+from services.kernel.lanes import apply_in_lanes
 from services.kernel.nodes import known_node_ids
 
 Identity: TypeAlias = tuple[UUID, str, datetime]
@@ -47,9 +49,9 @@ def _newer(reading: str, row: str) -> str:
 # LATERAL ... LIMIT here and below: a look-up for each row, never a join with the whole table by a guess of the planner.
 MERGE_STATS: Final = f"""
 WITH reading AS (
-    SELECT *
-    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::integer[], $6::text[], $7::numeric[])
-        AS reading (node_id, source, fetched_at, status, jobs_day, active_model, voting_weight)
+    SELECT node_id, source, fetched_at, status, jobs_day, active_model, weight::numeric AS voting_weight
+    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::integer[], $6::text[], $7::text[])
+        AS reading (node_id, source, fetched_at, status, jobs_day, active_model, weight)
 ), incoming AS (
     SELECT DISTINCT ON (node_id) *
     FROM reading
@@ -225,7 +227,12 @@ FROM locked JOIN fresh USING (node_id) WHERE cached.node_id = locked.node_id
 
 
 async def apply_readings(database: Database, readings: Sequence[NodeReading]) -> Applied:
-    """Merge a batch of readings in one transaction.
+    """Merge a batch of readings; a large one in several transactions, each of other nodes."""
+    return await apply_in_lanes(readings, partial(_apply, database))
+
+
+async def _apply(database: Database, readings: Sequence[NodeReading]) -> Applied:
+    """Merge readings in one transaction.
 
     A reading changed a row if it became the node's row in node_stats_cache, or won one of its facts. Slots of uptime
     are a union, in which nothing is older or outranked: they are not looked at.
@@ -284,7 +291,7 @@ async def _merge_stats(connection: Connection, ids: Mapping[str, UUID], reduced:
         [reading.status for reading in newest],
         [reading.jobs_day for reading in newest],
         [reading.active_model for reading in newest],
-        [reading.voting_weight for reading in newest],
+        [None if (weight := reading.voting_weight) is None else str(weight) for reading in newest],  # sent far sooner
     )
 
 

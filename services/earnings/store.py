@@ -7,6 +7,7 @@ different facts.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from services.kernel.database import Connection, Database
 from services.kernel.errors import ProjectionError
 from services.kernel.events import EarningsReport
 from services.kernel.halving import Applied
+from services.kernel.lanes import apply_in_lanes
 from services.kernel.nodes import known_node_ids
 from services.kernel.transient import classify
 
@@ -120,13 +122,21 @@ class Merged(NamedTuple):
 
 
 async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -> Applied:
-    """Merge a batch of reports into the ledger, and bring history and totals up to date, in one transaction.
+    """Merge a batch of reports into the ledger, and bring history and totals up to date in the same transaction.
+
+    A large batch is several transactions, each of other nodes; it is applied when all of them have committed.
+    """
+    await follow_order(database)
+    return await apply_in_lanes(reports, partial(_apply, database))
+
+
+async def _apply(database: Database, reports: Sequence[EarningsReport]) -> Applied:
+    """Merge reports in one transaction.
 
     A report changed a row if it became the ledger's row. One that loses there is stale, though it may be kept as an
     older version, or tell better when its epoch settled.
     """
     reduced = reduce_reports(reports)
-    await follow_order(database)
     async with database.transaction() as connection:
         settlements, moved = await _merge_settlements(connection, reduced.settlements)
         ids = await known_node_ids(database, connection, reduced.types)

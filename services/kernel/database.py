@@ -99,7 +99,7 @@ class Database(Service):
         """Note what committed rows hold, to spare looking it up: only what cannot change, or only grows."""
         held = self._remembered.setdefault(what, {})
         if len(held) + len(rows) > _REMEMBERED_ROWS:
-            held.clear()
+            held = self._remembered[what] = {}  # another one: who was given the old one may still look into it
         held.update(rows)
 
     def forget(self) -> None:
