@@ -228,7 +228,8 @@ FROM locked JOIN fresh USING (node_id) WHERE cached.node_id = locked.node_id
 
 async def apply_readings(database: Database, readings: Sequence[NodeReading]) -> Applied:
     """Merge a batch of readings; a large one in several transactions, each of other nodes."""
-    return await apply_in_lanes(readings, partial(_apply, database))
+    nodes = len({reading.identifier for reading in readings})
+    return await apply_in_lanes(readings, partial(_apply, database), rows=nodes)
 
 
 async def _apply(database: Database, readings: Sequence[NodeReading]) -> Applied:

@@ -127,7 +127,7 @@ async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -
     A large batch is several transactions, each of other nodes; it is applied when all of them have committed.
     """
     await follow_order(database)
-    return await apply_in_lanes(reports, partial(_apply, database))
+    return await apply_in_lanes(reports, partial(_apply, database), rows=len(reports))
 
 
 async def _apply(database: Database, reports: Sequence[EarningsReport]) -> Applied:

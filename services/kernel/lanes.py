@@ -19,17 +19,20 @@ class OfNode(Protocol):
 T = TypeVar("T", bound=OfNode)
 
 LANES: Final = 3
-LEAST_EVENTS: Final = 1000
+LEAST_ROWS: Final = 1000
 """Of a lane: fewer are not worth another transaction."""
 
 
-async def apply_in_lanes(events: Sequence[T], apply: Callable[[Sequence[T]], Coroutine[Any, Any, Applied]]) -> Applied:
+async def apply_in_lanes(
+    events: Sequence[T], apply: Callable[[Sequence[T]], Coroutine[Any, Any, Applied]], *, rows: int
+) -> Applied:
     """Apply the events in transactions side by side, all events of a node in the same one.
 
-    While PostgreSQL works for one, this process prepares the next. Returns when every lane has committed; raises when
+    `rows` is about how many rows they are when reduced. While PostgreSQL works for one lane, this process prepares the
+    next. Returns when every lane has committed; raises when
     one failed, once the others have ended. What these wrote is written again with the batch, and changes nothing.
     """
-    lanes = min(LANES, len(events) // LEAST_EVENTS)
+    lanes = min(LANES, rows // LEAST_ROWS)
     if lanes < 2:
         return await apply(events)
     split: list[list[T]] = [[] for _ in range(lanes)]

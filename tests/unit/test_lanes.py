@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from services.kernel.halving import Applied
-from services.kernel.lanes import LANES, LEAST_EVENTS, apply_in_lanes
+from services.kernel.lanes import LANES, LEAST_ROWS, apply_in_lanes
 
 
 class Event(SimpleNamespace):
@@ -36,8 +36,8 @@ class Lanes:
 
 async def test_a_large_batch_is_applied_side_by_side_each_node_in_one_lane_and_in_order() -> None:
     lanes = Lanes()
-    batch = events(LANES * LEAST_EVENTS)
-    assert await apply_in_lanes(batch, lanes.apply) == Applied(len(batch), LANES, 2 * LANES)
+    batch = events(LANES * LEAST_ROWS)
+    assert await apply_in_lanes(batch, lanes.apply, rows=len(batch)) == Applied(len(batch), LANES, 2 * LANES)
     assert lanes.most_at_work == LANES
     homes: dict[str, set[int]] = {}
     for number, lane in enumerate(lanes.given):
@@ -48,17 +48,17 @@ async def test_a_large_batch_is_applied_side_by_side_each_node_in_one_lane_and_i
     assert sorted(event.number for lane in lanes.given for event in lane) == list(range(len(batch)))
 
 
-@pytest.mark.parametrize("count", [0, 1, 2 * LEAST_EVENTS - 1])
-async def test_a_small_batch_is_applied_as_it_is(count: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, 2 * LEAST_ROWS - 1])
+async def test_a_batch_of_few_rows_is_applied_as_it_is(count: int) -> None:
     lanes = Lanes()
-    await apply_in_lanes(events(count), lanes.apply)
-    assert [len(lane) for lane in lanes.given] == [count]
+    await apply_in_lanes(events(LANES * LEAST_ROWS), lanes.apply, rows=count)
+    assert [len(lane) for lane in lanes.given] == [LANES * LEAST_ROWS]
 
 
 async def test_a_batch_of_one_node_is_one_lane() -> None:
     lanes = Lanes()
-    await apply_in_lanes(events(LANES * LEAST_EVENTS, nodes=1), lanes.apply)
-    assert [len(lane) for lane in lanes.given] == [LANES * LEAST_EVENTS]
+    await apply_in_lanes(events(LANES * LEAST_ROWS, nodes=1), lanes.apply, rows=LANES * LEAST_ROWS)
+    assert [len(lane) for lane in lanes.given] == [LANES * LEAST_ROWS]
 
 
 async def test_the_error_of_a_lane_comes_out_when_the_others_have_ended() -> None:
@@ -73,7 +73,7 @@ async def test_the_error_of_a_lane_comes_out_when_the_others_have_ended() -> Non
         return Applied(len(lane))
 
     with pytest.raises(ConnectionError):
-        await apply_in_lanes(events(LANES * LEAST_EVENTS), apply)
+        await apply_in_lanes(events(LANES * LEAST_ROWS), apply, rows=LANES * LEAST_ROWS)
     assert ended == LANES - 1
 
 
@@ -93,5 +93,5 @@ async def test_a_cancellation_ends_every_lane_before_it_comes_out() -> None:
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await apply_in_lanes(events(LANES * LEAST_EVENTS), apply)
+            await apply_in_lanes(events(LANES * LEAST_ROWS), apply, rows=LANES * LEAST_ROWS)
     assert cancelled == LANES
