@@ -61,9 +61,10 @@ def reading(node: int, moment: datetime, round_number: int) -> NodeReading:
 def _readings(nodes: int, records: int) -> Iterator[OutgoingRecord]:
     """Round after round, every node once a round; every reading is newer than the one before."""
     start = datetime.now(UTC) - timedelta(hours=1)
+    step = min(timedelta(milliseconds=50), timedelta(minutes=50) * nodes / records)  # none is in the future
     for number in range(records):
         round_number, node = divmod(number, nodes)
-        yield encode(reading(node, start + timedelta(milliseconds=50 * round_number), round_number))
+        yield encode(reading(node, start + step * round_number, round_number))
 
 
 def _readings_and_others(nodes: int, records: int) -> Iterator[OutgoingRecord]:
