@@ -106,13 +106,13 @@ def _reports(hosts: int, records: int) -> Iterator[OutgoingRecord]:
     return map(encode, reports(hosts, records))
 
 
-THOUSAND = Load("nodes-1k", "1,000 nodes, every reading newer", "cache", READINGS_TOPIC, 1_000, 1_000_000, _readings)
+THOUSAND = Load("nodes-1k", "1,000 nodes, every reading newer", "cache", READINGS_TOPIC, 1_000, 600_000, _readings)
 MANY = Load(
-    "nodes-100k", "100,000 nodes, every reading a row update", "cache", READINGS_TOPIC, 100_000, 500_000, _readings
+    "nodes-100k", "100,000 nodes, every reading a row update", "cache", READINGS_TOPIC, 100_000, 400_000, _readings
 )
-HOT = Load("hot-key", "one node sends everything", "cache", READINGS_TOPIC, 1, 400_000, _readings)
+HOT = Load("hot-key", "one node sends everything", "cache", READINGS_TOPIC, 1, 200_000, _readings)
 INVALID = Load(
-    "invalid-1pct", "1,000 nodes, 1 % invalid", "cache", READINGS_TOPIC, 1_000, 300_000, _readings_and_others
+    "invalid-1pct", "1,000 nodes, 1 % invalid", "cache", READINGS_TOPIC, 1_000, 200_000, _readings_and_others
 )
 YEAR = Load(
     "earnings-year", "365 epochs of 1,000 hosts to history", "earnings", EARNINGS_TOPIC, 1_000, 365_000, _reports
