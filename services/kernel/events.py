@@ -346,7 +346,7 @@ def _decimal(field: str, value: Decimal, unit: Decimal, limit: Decimal) -> Decim
             return rounded
     except InvalidOperation:  # NaN, an infinity, or far too many digits
         raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is not a finite number in range") from None
-    raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is not within 0 and {limit:.0E}")
+    raise InvalidRecordError(Reason.OUT_OF_RANGE, f"{field} is not within 0 and 10^{limit.adjusted()}")
 
 
 def _cleaned(field: str) -> Memo[str, str | None]:

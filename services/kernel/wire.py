@@ -164,10 +164,11 @@ def _latest_of(timestamp: int) -> datetime:
     try:
         return _EPOCH + timedelta(milliseconds=timestamp) + FUTURE_TOLERANCE
     except OverflowError:
-        return datetime.max.replace(tzinfo=UTC)
+        return _LAST if timestamp > 0 else _FIRST
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _latest = Memo(_latest_of, 10_000)
 _TIMES: dict[type, tuple[str, ...]] = {
     NodeReading: ("observed_at",),

@@ -63,6 +63,7 @@ async def test_the_final_report_takes_the_estimates_place_even_when_it_came_firs
 ) -> None:
     for reports in ([estimate(52, 9, 50), final(52, 4 * 10**9, 40)], [final(52, 4 * 10**9, 40), estimate(52, 9, 50)]):
         await pipeline.empty_tables()
+        earnings.forget()
         for each in reports:
             await apply_reports(earnings, [each])
         assert await shown(pipeline) == []
