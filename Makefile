@@ -86,7 +86,7 @@ mutants: $(READY) ## Break each guarantee on purpose, and see the test that turn
 bench: $(READY) ## From events to rows, beside the machine's limits in the same run; writes bench/results/
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-quick: $(READY) ## A twentieth of it: does every part work?
+bench-quick: $(READY) ## A tenth of it: does every part work?
 	@$(BIN)/python -m bench --quick $(ARGS)
 
 bench-peers: $(READY) .venv-peers/.ready ## The same loads also by what one would pick instead (bench/peers)

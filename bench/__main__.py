@@ -41,7 +41,7 @@ from services.kernel.wire import encode_json
 from tests.integration.pipeline import REPOSITORY, Pipeline, recreate_topics
 from tests.standalone import own_pipeline
 
-_QUICK = 20
+_QUICK = 10
 _PEER_TABLE = "bench_peer"
 _RESULTS = Path(__file__).parent / "results"
 _LATENCY_RATE = 1_000
@@ -204,7 +204,7 @@ def main() -> int:
     if sys.argv[1:2] == ["compare"]:
         return _compare(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the records, one run: does it work?")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the records, one run: does it work?")
     parser.add_argument("--runs", type=int, default=3, help="of each contender under each load")
     parser.add_argument("--only", default="", help="parts, separated by commas")
     parser.add_argument("--peers", default="", help="also drain by these peers, separated by commas, or by all")
