@@ -54,13 +54,15 @@ def reduce_readings(readings: Iterable[NodeReading]) -> Reduced:
     slots = _SlotReducer(reduced.slots)
     for key, group in groups.items():
         reduced.types.setdefault(key[0], group[0].identifier_type)
-        reduced.distinct += 1 if len(group) == 1 else _distinct([reading.observed_at for reading in group])
-        with_status = [reading for reading in group if reading.status is not None]
-        if with_status:
+        times = [reading.observed_at for reading in group]
+        # Mostly each is later than the one before, which saves hashing them, and looking for the newest.
+        ordered = all(map(lt, times, times[1:]))
+        reduced.distinct += len(group) if ordered else len(set(times))
+        if with_status := [reading for reading in group if reading.status is not None]:
             # Of equals the first.
-            reduced.stats[key] = with_status[0] if len(with_status) == 1 else max(with_status, key=_OBSERVED_AT)
-        if probed := [reading for reading in with_status if reading.health_probed]:
-            slots.see(key[0], probed)
+            reduced.stats[key] = with_status[-1] if ordered else max(with_status, key=_OBSERVED_AT)
+            if probed := [reading for reading in with_status if reading.health_probed]:
+                slots.see(key[0], probed, *((times[0], times[-1]) if ordered else (min(times), max(times))))
         if describing := [
             reading
             for reading in group
@@ -77,38 +79,38 @@ _OBSERVED_AT = attrgetter("observed_at")
 _VALUES = {name: attrgetter(name) for name in FACT_FIELDS}
 
 
-def _distinct(times: list[datetime]) -> int:
-    """How many different times. Mostly each is later than the one before, which is told sooner than their hashes."""
-    return len(times) if all(map(lt, times, times[1:])) else len(set(times))
-
-
 class _SlotReducer:
     """Notes the slots of readings. Nearly all are in the slot of the one before, whichever node's it was."""
 
     def __init__(self, slots: dict[tuple[str, date], Slots]) -> None:
         self._slots = slots
-        self._begin = self._end = datetime.max.replace(tzinfo=UTC)
-        self._day = date.max
-        self._bit = 0
+        self._move_to(datetime.fromtimestamp(0, UTC))
 
-    def see(self, identifier: str, readings: Iterable[NodeReading]) -> None:
-        """Note those of one node."""
-        of_day: Slots | None = None
+    def _move_to(self, moment: datetime) -> None:
+        self._begin, self._end = slot_bounds(moment)
+        self._day, slot = slot_of(moment)
+        self._bit = slot_bit(slot)
+
+    def see(self, identifier: str, readings: Sequence[NodeReading], earliest: datetime, latest: datetime) -> None:
+        """Note those of one node, none of them earlier or later than this."""
+        if not self._begin <= earliest < self._end:
+            self._move_to(earliest)
+        if latest < self._end:
+            self._note(identifier, any(reading.status == "healthy" for reading in readings))
+            return
         for reading in readings:
-            observed_at = reading.observed_at
-            if not self._begin <= observed_at < self._end:
-                self._begin, self._end = slot_bounds(observed_at)
-                self._day, slot = slot_of(observed_at)
-                self._bit = slot_bit(slot)
-                of_day = None
-            if of_day is None:
-                key = (identifier, self._day)
-                of_day = self._slots.get(key)
-                if of_day is None:
-                    of_day = self._slots[key] = Slots()
-            of_day.seen |= self._bit
-            if reading.status == "healthy":
-                of_day.healthy |= self._bit
+            if not self._begin <= reading.observed_at < self._end:
+                self._move_to(reading.observed_at)
+            self._note(identifier, reading.status == "healthy")
+
+    def _note(self, identifier: str, healthy: bool) -> None:
+        key = (identifier, self._day)
+        of_day = self._slots.get(key)
+        if of_day is None:
+            of_day = self._slots[key] = Slots()
+        of_day.seen |= self._bit
+        if healthy:
+            of_day.healthy |= self._bit
 
 
 def _reduce_facts(facts: dict[tuple[str, str], Fact], readings: Sequence[NodeReading]) -> None:

@@ -37,6 +37,7 @@ from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import E
 from services.kernel.halving import Applied, apply_by_halves
 from services.kernel.holds import Hold, InvalidLimit
+from services.kernel.parsed import Record, whole
 from services.kernel.polling import Polling, Records
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.telemetry import TopicMetrics
@@ -63,6 +64,15 @@ _LOST_PARTITIONS = (
 
 
 @dataclass(slots=True)
+class _Run(Generic[E]):
+    """Good records of one partition and poll: records[i] carried events[i]."""
+
+    partition: TopicPartition
+    events: list[E] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _Batch(Generic[E]):
     """Records of one poll, decoded."""
 
@@ -70,32 +80,40 @@ class _Batch(Generic[E]):
     ownership: int  # Polling.ownership at that poll
     oldest_ms: int
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
-    events: list[E] = field(default_factory=list)
-    records: list[ConsumerRecord] = field(default_factory=list)  # records[i] carried events[i]
+    runs: list[_Run[E]] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.events) + len(self.letters)
+        return sum(len(run.events) for run in self.runs) + len(self.letters)
+
+    def events(self) -> list[E]:
+        """The good records' events."""
+        return [event for run in self.runs for event in run.events]
+
+    def record(self, place: int) -> ConsumerRecord:
+        """The record that carried events()[place]."""
+        for run in self.runs:
+            if place < len(run.records):
+                return whole(run.partition, run.records[place])
+            place -= len(run.records)
+        raise IndexError(place)
 
     def extend(self, later: "_Batch[E]") -> None:
         """Append a later poll's records, of the same ownership."""
         self.oldest_ms = min(self.oldest_ms, later.oldest_ms)
         self.offsets.update(later.offsets)
-        self.events += later.events
-        self.records += later.records
+        self.runs += later.runs
         self.letters += later.letters
 
     def without(self, partitions: set[TopicPartition]) -> "_Batch[E]":
         """The batch without what came from these partitions."""
         numbers = {partition.partition for partition in partitions}
-        kept = [at for at, record in enumerate(self.records) if record.partition not in numbers]
         return _Batch(
             self.poll,
             self.ownership,
             self.oldest_ms,
             {partition: offset for partition, offset in self.offsets.items() if partition not in partitions},
-            [self.events[at] for at in kept],
-            [self.records[at] for at in kept],
+            [run for run in self.runs if run.partition not in partitions],
             [dead for dead in self.letters if dead.record.partition not in numbers],
         )
 
@@ -241,15 +259,18 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
     def _decoded(self, polled: Records) -> _Batch[E]:
         oldest_ms = min(records[0].timestamp for records in polled.values())
         batch: _Batch[E] = _Batch(self._polling.number, self._polling.ownership, oldest_ms)
-        decode, events, kept = self._decode, batch.events, batch.records
+        decode = self._decode
         for partition, records in polled.items():
             batch.offsets[partition] = records[-1].offset + 1
+            run: _Run[E] = _Run(partition)
+            events, kept = run.events, run.records
             for record in records:
                 try:
                     events.append(decode(record))
                     kept.append(record)
                 except InvalidRecordError as error:
-                    batch.letters.append(DeadLetter(record, error.reason, error.detail))
+                    batch.letters.append(DeadLetter(whole(partition, record), error.reason, error.detail))
+            batch.runs.append(run)
         return batch
 
     async def _hand_over(self, batch: _Batch[E]) -> None:
@@ -305,9 +326,9 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         if not batch.offsets:
             return
         with self._metrics.stage("handle"):
-            applied, refused = await apply_by_halves(batch.events, lambda events: self._handle_some(batch, events))
+            applied, refused = await apply_by_halves(batch.events(), lambda events: self._handle_some(batch, events))
             for place, error in refused:
-                batch.letters.append(DeadLetter(batch.records[place], Reason.REFUSED_BY_DATABASE, error))
+                batch.letters.append(DeadLetter(batch.record(place), Reason.REFUSED_BY_DATABASE, error))
         with self._metrics.stage("dead_letters"):
             over = await self._judge(batch)
             if batch.letters:

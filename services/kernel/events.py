@@ -55,7 +55,7 @@ def _unit_and_limit(digits: int, places: int) -> tuple[Decimal, Decimal]:
     return Decimal(1).scaleb(-places), Decimal(10) ** digits
 
 
-_VOTING_WEIGHT = _unit_and_limit(*VOTING_WEIGHT)
+_WEIGHT_UNIT, _WEIGHT_LIMIT = _unit_and_limit(*VOTING_WEIGHT)
 _TOKENS_PER_SEC = _unit_and_limit(*TOKENS_PER_SEC)
 FORMS: tuple[tuple[str, IdentifierType], ...] = (
     ("gonkavaloper1", "operator"),
@@ -126,8 +126,10 @@ class NodeReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
             _check_integer("epoch", epoch, INT4_MAX)
         if (height := self.height) is not None and not 0 <= height <= INT8_MAX:
             _check_integer("height", height, INT8_MAX)
-        if (weight := self.voting_weight) is not None:
-            force_setattr(self, "voting_weight", _decimal("voting_weight", weight, *_VOTING_WEIGHT))
+        if (weight := self.voting_weight) is not None and not (
+            weight.same_quantum(_WEIGHT_UNIT) and _ZERO <= weight < _WEIGHT_LIMIT
+        ):
+            force_setattr(self, "voting_weight", _decimal("voting_weight", weight, _WEIGHT_UNIT, _WEIGHT_LIMIT))
         if (speed := self.tokens_per_sec) is not None:
             force_setattr(self, "tokens_per_sec", _decimal("tokens_per_sec", speed, *_TOKENS_PER_SEC))
         if (text := self.active_model) is not None:

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Mapping
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError
 
+from services.kernel.parsed import Record, leave_parsed
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 
-Records = dict[TopicPartition, list[ConsumerRecord]]
+Records = dict[TopicPartition, list[Record]]
 
 _POLL_MS = 500
 _RETRY_SECONDS = 0.2
@@ -95,6 +96,7 @@ class Polling:
         self._consumer.resume(*(self._consumer.paused() - self._held))
 
     async def _poll(self, max_records: int, *partitions: TopicPartition) -> Records:
+        leave_parsed(self._consumer)
         try:
             records: Records = await self._consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=max_records)
         except NoOffsetForPartitionError as error:

@@ -8,6 +8,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -115,8 +116,9 @@ def decoder_for(event_class: type[E]) -> Callable[[WireRecord], E]:
     """
     event_type = EVENT_TYPES[event_class]
     decode_json = msgspec.json.Decoder(event_class).decode
-    plain_headers = tuple(_plain_headers(event_type))
-    times = _TIMES[event_class]
+    content_type, specversion, ce_type = _plain_headers(event_type)
+    told_at, *times = _TIMES[event_class]
+    moment_of = attrgetter(told_at)
     dated = event_class is EarningsReport
 
     def decode(record: WireRecord) -> E:
@@ -127,8 +129,10 @@ def decoder_for(event_class: type[E]) -> Callable[[WireRecord], E]:
         try:
             # Nearly all records have the headers of `encode`, and nothing in these is to be looked up.
             if headers and not (
-                headers[:3] == plain_headers
-                and len(headers) == 5
+                len(headers) == 5
+                and headers[0] == content_type
+                and headers[1] == specversion
+                and headers[2] == ce_type
                 and headers[3][0] == "ce_source"
                 and headers[4][0] == "ce_id"
             ):
@@ -139,17 +143,20 @@ def decoder_for(event_class: type[E]) -> Callable[[WireRecord], E]:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRecordError(Reason.UNDECODABLE, str(error)) from None
         latest = _latest[record.timestamp]
+        if (moment := moment_of(event)) > latest:
+            raise _in_the_future(told_at, moment)
         for field in times:
-            moment = getattr(event, field)
-            if moment is not None and moment > latest:
-                raise InvalidRecordError(
-                    Reason.IN_THE_FUTURE, f"{field} {moment.isoformat()} is ahead of the record's time"
-                )
+            if (moment := getattr(event, field)) is not None and moment > latest:
+                raise _in_the_future(field, moment)
         if dated:
             _check_period(event, latest)
         return event
 
     return decode
+
+
+def _in_the_future(field: str, moment: datetime) -> InvalidRecordError:
+    return InvalidRecordError(Reason.IN_THE_FUTURE, f"{field} {moment.isoformat()} is ahead of the record's time")
 
 
 def _check_period(event: Event, latest: datetime) -> None:

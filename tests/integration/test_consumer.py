@@ -233,11 +233,10 @@ async def test_what_is_read_after_a_revocation_is_not_left_with_what_was_read_be
                 return len(first.owned) == len(second.owned) == PARTITIONS / 2
 
             await until(shared, "each has half of the partitions")
-            read = first.polled()
             await stream.publish(range(20, 28))
 
             async def read_more() -> bool:
-                return first.polled() > read
+                return first.polled() > PARTITIONS + 4
 
             await until(read_more, "the first reads on while its batch is in hand")
             go_on.set()

@@ -110,8 +110,8 @@ CONSUMING = (
         name="reduced-before-halving",
         guarantee="Halving is of the batch's records, so that a refused one hides no good one.",
         file=_CONSUMER,
-        old="apply_by_halves(batch.events,",
-        new="apply_by_halves(list({event.identifier: event for event in batch.events}.values()),",
+        old="apply_by_halves(batch.events(),",
+        new="apply_by_halves(list({event.identifier: event for event in batch.events()}.values()),",
         test=_GUARANTEES + "test_a_good_reading_behind_a_newer_one_that_is_refused_is_applied",
     ),
     Mutation(
