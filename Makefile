@@ -126,9 +126,12 @@ topics: $(READY) ## Make Kafka's topics (MINEGNK_KAFKA_BOOTSTRAP_SERVERS)
 
 ##@ Upkeep
 
-.PHONY: contract requirements clean
+.PHONY: contract metrics requirements clean
 contract: $(READY) ## Write the contract of the events anew (contract/, docs/events.md)
 	@$(BIN)/minegnk contract
+
+metrics: $(READY) ## Write the reference of the metrics anew (docs/metrics.md)
+	@$(BIN)/minegnk metrics
 
 requirements: $(READY) ## Lock the newest allowed versions, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \

@@ -23,12 +23,15 @@ UPTIME_REFRESH_SECONDS = 60
 
 
 def create_app(
-    kafka: KafkaSettings, database_settings: DatabaseSettings, consumer: ConsumerSettings, service: ServiceSettings
+    kafka: KafkaSettings,
+    database_settings: DatabaseSettings,
+    consumer: ConsumerSettings,
+    service: ServiceSettings,
+    registry: CollectorRegistry,
 ) -> faust.App:
     """Wire the service: two batch consumers, a timer for uptime, a nightly pruning, metrics and health."""
     app = faust_app("cache", kafka, service)
     app.producer_only = True  # no Faust agents: the batch consumers read Kafka
-    registry = CollectorRegistry()
     metrics = ConsumerMetrics(registry)
     database = Database(database_settings, application="minegnk.cache", role="minegnk_cache")
     publisher = KafkaPublisher(kafka, compression="gzip")  # of dead letters: what was small compressed stays so

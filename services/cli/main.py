@@ -12,12 +12,13 @@ from services.kernel.errors import UserError
 
 _MODULES: Final = {
     "run": ("run",),
-    "services": ("ingest", "cache", "earnings", "api"),
+    "services": ("ingest", "cache", "earnings", "api", "exporter"),
     "status": ("status",),
     "doctor": ("doctor",),
     "topics": ("topics",),
     "publish": ("publish",),
     "contract": ("contract",),
+    "metrics": ("metrics",),
     "schema": ("migrate", "rollback", "migrations", "migration"),
     "dlq": ("dlq",),
     "replay": ("replay",),

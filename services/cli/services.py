@@ -1,4 +1,4 @@
-"""`minegnk ingest|cache|earnings|api`: run one service until it is told to stop."""
+"""`minegnk ingest|cache|earnings|api|exporter`: run one service until it is told to stop."""
 
 import asyncio
 import socket
@@ -36,7 +36,9 @@ def register(app: typer.Typer) -> None:
         _check_free(push.host, push.port, "MINEGNK_PUSH_PORT to a free port or 0, or see to MINEGNK_PUSH_HOST")
         partitions = asyncio.run(_check(kafka, None))
         runtime.run(
-            lambda: _import("ingest.app").create_app(kafka, service, push, sources, refresh_partitions=partitions),
+            lambda registry: _import("ingest.app").create_app(
+                kafka, service, push, sources, registry, refresh_partitions=partitions
+            ),
             service,
         )
 
@@ -64,6 +66,14 @@ def register(app: typer.Typer) -> None:
             service,
         )
 
+    @app.command()
+    def exporter() -> None:
+        """Serve metrics of the whole: lag, open dead letters, the age of what PostgreSQL holds, sizes (Prometheus)."""
+        settings, database_settings, kafka = load(ApiSettings), load(DatabaseSettings), load(KafkaSettings)
+        service = load(ServiceSettings)
+        _check_port("exporter", service)
+        _import("cli.exporter").run(database_settings, kafka, service, settings.ttl)
+
 
 def _import(name: str) -> Any:
     """A service's module. Only then: each service starts with its own libraries, not with those of all."""
@@ -75,7 +85,10 @@ def _run_with_database(name: str) -> None:
     database_settings = load(DatabaseSettings)
     _check_port(name, service)
     asyncio.run(_check(kafka, database_settings))
-    runtime.run(lambda: _import(f"{name}.app").create_app(kafka, database_settings, consumer, service), service)
+    runtime.run(
+        lambda registry: _import(f"{name}.app").create_app(kafka, database_settings, consumer, service, registry),
+        service,
+    )
 
 
 def _check_port(name: str, service: ServiceSettings) -> None:

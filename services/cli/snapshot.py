@@ -6,12 +6,13 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, UnknownTopicOrPartitionError
 
+from services.cli.log_dirs import LogDir, log_dirs
 from services.kernel.database import OwnConnection
 from services.kernel.errors import ConfigurationError
 from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, SOURCE_STATUS_TOPIC
@@ -98,6 +99,18 @@ class TopicState:
     dead_letters: int
 
 
+class Position(NamedTuple):
+    """A partition's next offset to be handled by its group, and the next to be written."""
+
+    handled: int
+    end: int
+
+    @property
+    def lag(self) -> int:
+        """Records not yet handled."""
+        return self.end - self.handled
+
+
 async def read_tables(connection: OwnConnection, *, newest: int = 8) -> Tables:
     """Read counts, sources and the newest rows."""
     counts = await connection.fetchrow(COUNTS)
@@ -166,17 +179,29 @@ class TopicReader:
             raise unavailable(self._settings, error) from None
 
     async def _read(self, topic: str) -> TopicState:
-        ends = await self.span(topic)
-        dead = await self._open_letters[topic].count(self._settings, await self.span(dead_letter_topic(topic)))
+        at = (await self.positions(topic)).values()
+        return TopicState(topic, sum(p.end for p in at), sum(p.lag for p in at), await self.open_letters(topic))
+
+    async def positions(self, topic: str) -> dict[TopicPartition, Position]:
+        """Where the topic's group reads on, by partition: at the beginning where it has committed nothing."""
+        spans = await self.span(topic)
         try:
             committed = await self._admin.list_consumer_group_offsets(GROUPS[topic])
         except GroupCoordinatorNotAvailableError:  # no group has ever committed on this broker
             committed = {}
-        lag = 0
-        for partition, (start, end) in ends.items():
+        found = {}
+        for partition, (start, end) in spans.items():
             held = committed.get(partition)
-            lag += end - (held.offset if held is not None and held.offset >= 0 else start)
-        return TopicState(topic, sum(e for _, e in ends.values()), lag, dead)
+            found[partition] = Position(held.offset if held is not None and held.offset >= 0 else start, end)
+        return found
+
+    async def open_letters(self, topic: str) -> int:
+        """How many dead letters of the topic are neither retried nor dropped."""
+        return await self._open_letters[topic].count(self._settings, await self.span(dead_letter_topic(topic)))
+
+    async def log_dirs(self) -> list[LogDir]:
+        """What the brokers keep on their disks. Raises KafkaError."""
+        return await log_dirs(self._admin)
 
     async def cluster_id(self) -> str:
         """The name that this Kafka was given when it was made. Raises KafkaError."""

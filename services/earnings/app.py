@@ -20,12 +20,15 @@ from services.kernel.wire import decoder_for
 
 
 def create_app(
-    kafka: KafkaSettings, database_settings: DatabaseSettings, consumer: ConsumerSettings, service: ServiceSettings
+    kafka: KafkaSettings,
+    database_settings: DatabaseSettings,
+    consumer: ConsumerSettings,
+    service: ServiceSettings,
+    registry: CollectorRegistry,
 ) -> faust.App:
     """Wire the service: one batch consumer, a timer for the sources' order, a nightly reconciliation and pruning."""
     app = faust_app("earnings", kafka, service)
     app.producer_only = True  # no Faust agents: the batch consumer reads Kafka
-    registry = CollectorRegistry()
     metrics = ConsumerMetrics(registry)
     database = Database(database_settings, application="minegnk.earnings", role="minegnk_earnings")
     publisher = KafkaPublisher(kafka, compression="gzip")  # of dead letters: what was small compressed stays so

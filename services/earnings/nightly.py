@@ -59,6 +59,12 @@ class ReconciliationMetrics:
         self.short_epochs.set(len(found.short_epochs))
         self.completed.set_to_current_time()
 
+    def forget(self) -> None:
+        """Another worker reconciles: what this one found the night before is no alarm any more."""
+        self.differences.clear()
+        self.missing_epochs.set(0)
+        self.short_epochs.set(0)
+
 
 def schedule(app: faust.App, registry: CollectorRegistry, database: Database, publisher: KafkaPublisher) -> None:
     """Let the app follow the sources' order, refresh the daily totals, and reconcile every night."""
@@ -89,6 +95,7 @@ def schedule(app: faust.App, registry: CollectorRegistry, database: Database, pu
         try:
             found = await reconcile(database, fix=False)
             if found is None:
+                metrics.forget()
                 return
             metrics.note(found)
             await ask_for_missing(publisher, found)

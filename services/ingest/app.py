@@ -14,6 +14,7 @@ from services.ingest.duty import Duty
 from services.ingest.polling import Poller
 from services.ingest.push.server import PushServer
 from services.ingest.sources import Source
+from services.ingest.telemetry import PollMetrics
 from services.ingest.trackers.adapters import tracker_for
 from services.kernel.app import faust_app, mount, serve_health
 from services.kernel.errors import InvalidRecordError
@@ -49,6 +50,7 @@ def create_app(
     service: ServiceSettings,
     push: PushSettings,
     sources: Sequence[Source],
+    registry: CollectorRegistry,
     *,
     refresh_partitions: int,
 ) -> faust.App:
@@ -60,9 +62,9 @@ def create_app(
     app = faust_app("ingest", kafka, service)
     publisher = KafkaPublisher(kafka)
     clock = SystemClock()
-    duty = Duty(sources, lambda source: Poller(source, tracker_for(source, clock), publisher, clock))
+    metrics = PollMetrics(registry)
+    duty = Duty(sources, lambda source: Poller(source, tracker_for(source, clock), publisher, clock, metrics=metrics))
     decode = decoder_for(RefreshRequest)
-    registry = CollectorRegistry()
     keys = KeyRing(kafka)
     mount(app, publisher, _DutyService(duty))
     if push.port:

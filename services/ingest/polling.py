@@ -10,11 +10,13 @@ from math import ceil
 from typing import Protocol
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from services.ingest.clock import Clock, within
 from services.ingest.facts import PublishedFacts
 from services.ingest.settling import Attempt, NotPublishedError, Settling, asked_for_epochs
 from services.ingest.sources import Source
+from services.ingest.telemetry import PollMetrics
 from services.ingest.trackers.base import Poll, Tracker
 from services.kernel.errors import MineGNKError, SourceError
 from services.kernel.events import Event, RefreshRequest, SourceStatus
@@ -67,12 +69,14 @@ class Poller:
         publisher: Publisher,
         clock: Clock,
         *,
+        metrics: PollMetrics | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._source = source
         self._tracker = tracker
         self._publisher = publisher
         self._clock = clock
+        self._metrics = metrics or PollMetrics(CollectorRegistry())
         self._jitter = jitter
         self._interval = source.poll_interval.total_seconds()
         self._deadline = max(_POLL_LIMIT[0] * self._interval, _POLL_LIMIT[1])
@@ -100,6 +104,7 @@ class Poller:
     async def run(self) -> None:
         """Poll until cancelled. Raises PollerStuckError when no attempt finishes for three intervals."""
         self._finished_at = self._clock.monotonic()
+        self._metrics.begin(self._source.name, self._interval)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._poll_for_ever())
@@ -109,6 +114,7 @@ class Poller:
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
+            self._metrics.end(self._source.name)
             await self._tracker.aclose()
 
     def request(self, request: RefreshRequest) -> bool:
@@ -150,6 +156,7 @@ class Poller:
     async def _attempt(self) -> None:
         self._record = replace(self._record, last_attempt_at=self._clock.now())
         poll: Poll | None = None
+        began = self._clock.monotonic()
         try:
             poll = await within(self._clock, self._deadline, self._tracker.poll())
         except TimeoutError:
@@ -160,7 +167,7 @@ class Poller:
             self._log.exception("unexpected_error")
             self._failed(f"unexpected {type(error).__name__}")
         if poll is not None:
-            self._succeeded(poll)
+            self._succeeded(poll, self._clock.monotonic() - began)
         try:
             await within(self._clock, self._publish_deadline, self._deliver(poll))
         except TimeoutError:
@@ -168,12 +175,15 @@ class Poller:
 
     def _failed(self, reason: str) -> None:
         self._record = replace(self._record, last_error_at=self._clock.now(), last_error=reason)
+        self._metrics.failed(self._source.name)
         self._log.warning("poll_failed", error=reason)
 
-    def _succeeded(self, poll: Poll) -> None:
+    def _succeeded(self, poll: Poll, seconds: float) -> None:
+        now = self._clock.now()
+        self._metrics.succeeded(self._source.name, seconds, now, poll.data_at)
         self._record = replace(
             self._record,
-            last_success_at=self._clock.now(),
+            last_success_at=now,
             data_at=poll.data_at,
             epoch=poll.epoch,
             height=poll.height,

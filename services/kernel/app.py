@@ -36,7 +36,7 @@ _STOP_SECONDS = 7.0
 
 _COLLECT_SECONDS = 5.0
 
-DEFAULT_METRICS_PORTS = {"ingest": 9100, "cache": 9101, "earnings": 9102, "api": 9103}
+DEFAULT_METRICS_PORTS = {"ingest": 9100, "cache": 9101, "earnings": 9102, "api": 9103, "exporter": 9104}
 
 
 def metrics_port(name: str, service: ServiceSettings) -> int:
@@ -175,7 +175,7 @@ class _Collector(Service):
             gc.collect()
 
 
-def run(create_app: Callable[[], faust.App], service: ServiceSettings) -> None:
+def run(create_app: Callable[[CollectorRegistry], faust.App], service: ServiceSettings) -> None:
     """Run a service until SIGTERM or SIGINT; a crash inside it ends the process with exit code 1.
 
     Raises UnavailableError when Kafka goes away while the service starts.
@@ -183,7 +183,7 @@ def run(create_app: Callable[[], faust.App], service: ServiceSettings) -> None:
     configure_logging(service)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    app = create_app()
+    app = create_app(CollectorRegistry())
     mount(app, _Collector())
     worker = _Worker(app, loop=loop, loglevel=service.log_level, quiet=True, override_logging=False)
     worker.spinner = None  # logs are for machines

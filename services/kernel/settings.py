@@ -81,7 +81,10 @@ class ServiceSettings(BaseSettings):
         None,
         ge=0,
         le=65535,
-        description="port of /metrics, /livez and /readyz; 0: none (9100 ingest, 9101 cache, 9102 earnings, 9103 api)",
+        description=(
+            "port of /metrics, /livez and /readyz; 0: none "
+            "(9100 ingest, 9101 cache, 9102 earnings, 9103 api, 9104 exporter)"
+        ),
     )
     metrics_host: str = Field("127.0.0.1", description="address that /metrics, /livez and /readyz listen on")
     sources_file: Path = Field(Path("sources.toml"), description="the trackers that ingest follows")

@@ -263,7 +263,7 @@ async def test_the_command_shows_totals_that_differ_and_says_by_its_exit_code_wh
     ]
 
 
-def test_every_kind_of_difference_has_its_gauge() -> None:
+def test_every_kind_of_difference_has_its_gauge_until_another_worker_reconciles() -> None:
     registry = CollectorRegistry()
     metrics = ReconciliationMetrics(registry)
     low = TotalDifference(1, "s", 5 * GNK, 7 * GNK, 2 * GNK, 1, Finding.LOW)
@@ -273,6 +273,9 @@ def test_every_kind_of_difference_has_its_gauge() -> None:
     name = "minegnk_reconciliation_differences"
     assert {kind: registry.get_sample_value(name, {"between": kind}) for kind in expected} == expected
     assert registry.get_sample_value("minegnk_reconciliation_short_epochs") == 1
+    metrics.forget()
+    assert registry.get_sample_value(name, {"between": "sources"}) is None
+    assert registry.get_sample_value("minegnk_reconciliation_short_epochs") == 0
 
 
 async def test_only_one_reconciles_at_a_time(pipeline: Pipeline, earnings: Database) -> None:

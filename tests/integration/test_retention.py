@@ -241,7 +241,7 @@ async def test_every_night_the_services_prune(
         (services.cache.app.create_app, "node_uptime", 0),
         (services.earnings.app.create_app, "earnings_ledger_version", 2),
     ):
-        app = create_app(pipeline.kafka, pipeline.database, load(ConsumerSettings), WITHOUT_PAGES)
+        app = create_app(pipeline.kafka, pipeline.database, load(ConsumerSettings), WITHOUT_PAGES, CollectorRegistry())
 
         async def pruned(table: str = table, rows: int = rows) -> bool:
             return await pipeline.rows(f"SELECT count(*) FROM {table}") == [(rows,)]

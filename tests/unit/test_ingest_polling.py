@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.ingest.epochs import CAPACITY, MAX_TRIES, TOTAL_TRIES, EpochQueue
 from services.ingest.polling import Poller, PollerStuckError
+from services.ingest.telemetry import PollMetrics
 from services.ingest.trackers.base import Poll, Settlement
 from services.kernel.errors import SourceError
 from services.kernel.events import EarningsReport, NodeReading, RefreshRequest
@@ -89,17 +91,22 @@ class Running:
     clock: ManualClock
     published: KeptEvents
     task: "asyncio.Task[None]"
+    registry: CollectorRegistry
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"minegnk_source_{name}", {"source": "s", **labels})
 
 
 @asynccontextmanager
 async def running(tracker: ListTracker, published: KeptEvents | None = None) -> AsyncIterator[Running]:
     clock, published = ManualClock(), published or KeptEvents()
     source = a_source(kind="gonka_api", name="s", preference=30, earnings_order=4)
-    poller = Poller(source, tracker, published, clock, jitter=lambda: 0.5)
+    registry = CollectorRegistry()
+    poller = Poller(source, tracker, published, clock, metrics=PollMetrics(registry), jitter=lambda: 0.5)
     task = asyncio.create_task(poller.run())
     await settle()
     try:
-        yield Running(poller, clock, published, task)
+        yield Running(poller, clock, published, task, registry)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -126,6 +133,25 @@ async def test_a_poll_is_published_with_how_the_source_does() -> None:
         status = run.published.statuses[-1]
     assert (status.last_attempt_at, status.last_success_at, status.data_at) == (START, START, START)
     assert (status.epoch, status.height, status.last_error) == (7, 70, None)
+
+
+async def test_metrics_tell_how_the_source_does_for_as_long_as_it_is_polled_here() -> None:
+    tracker = ListTracker(SourceError("down"))
+    async with running(tracker) as run:
+        assert run.metric("last_success_timestamp_seconds") == 0, "never yet"
+        assert run.metric("data_timestamp_seconds") is None
+        tracker.answer = a_poll(-30)
+        await run.clock.advance(60)
+        tracker.answer = SourceError("down")
+        await run.clock.advance(60)
+        assert run.metric("last_success_timestamp_seconds") == (START + timedelta(seconds=60)).timestamp()
+        assert run.metric("data_timestamp_seconds") == (START - timedelta(seconds=30)).timestamp()
+        assert run.metric("poll_interval_seconds") == 60
+        assert run.metric("poll_seconds_count") == 1
+        polls = [run.metric("polls_total", outcome=outcome) for outcome in ("succeeded", "failed")]
+        assert polls == [1, 2]
+    assert run.metric("last_success_timestamp_seconds") is None
+    assert run.metric("polls_total", outcome="failed") == 2
 
 
 async def test_a_source_is_polled_at_its_interval() -> None:
