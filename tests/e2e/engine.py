@@ -106,7 +106,7 @@ def docker() -> Iterator[Sequence[str]]:
     found_running = _succeeds([*standin, "docker", "info"])
     try:
         run([*standin, "up"], timeout=120)
-        run([*standin, "images", "python", "kafka", "postgres"], timeout=240)
+        run([*standin, "images", "python", "kafka", "postgres", "prometheus"], timeout=240)
         yield [*standin, "docker"]
     finally:
         if not found_running:

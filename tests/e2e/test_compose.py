@@ -4,7 +4,10 @@ import json
 import sys
 import urllib.request
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +17,7 @@ from tests.e2e.engine import Compose, docker, run, wait_for
 # The first test's time includes building the images and starting all of it.
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(480)]
 
-OURS = ("migrate", "topics", "ingest", "cache", "earnings", "api", "simulator")
+OURS = ("migrate", "topics", "ingest", "cache", "earnings", "api", "simulator", "exporter")
 IMAGE = "minegnk:e2e"
 
 
@@ -28,16 +31,19 @@ def compose(request: pytest.FixtureRequest) -> Iterator[Compose]:
             "MINEGNK_SOURCES": "./sources.simulated.toml",
             "MINEGNK_SIMULATOR_EPOCH_SECONDS": "15",
             "MINEGNK_API_PORT": "0",  # a free one
+            "MINEGNK_PROMETHEUS_PORT": "0",
         }
         compose = Compose(engine, project, "simulated", environment)
         try:
             compose("build", "--quiet", timeout=180)
             compose("up", "--detach", "--wait", "--scale=cache=3", timeout=180)
+            # Of the profile observability all but Grafana, which the stand-in for a registry does not have.
+            compose("up", "--detach", "exporter", "prometheus", timeout=60)
             yield compose
         finally:
             if request.session.testsfailed > failed_before:
                 sys.stderr.write(compose("ps", "--all") + compose("logs", "--no-color", "--tail=30"))
-            compose("down", "--volumes", "--timeout=15", timeout=90)
+            replace(compose, profile="*")("down", "--volumes", "--timeout=15", timeout=90)
             run([*engine, "image", "rm", IMAGE])
             label = f"label=com.docker.compose.project={project}"
             left = run([*engine, "ps", "--all", "--quiet", "--filter", label])
@@ -81,6 +87,29 @@ def test_a_killed_worker_comes_back_and_rows_go_on(compose: Compose) -> None:
     after = _even_shares(compose)
     assert len(after.keys() - before.keys()) == 1, "the worker that came back is the only new one"
     _rows_go_on(compose)
+
+
+def test_prometheus_finds_every_container_and_its_rules_have_answers(compose: Compose) -> None:
+    address = compose("port", "prometheus", "9090").strip()
+
+    def ask(path: str) -> Any:
+        with urllib.request.urlopen(f"http://{address}/api/v1/{path}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def up() -> Counter[str]:
+        targets = ask("targets?state=active")["activeTargets"]
+        return Counter(target["labels"]["job"] for target in targets if target["health"] == "up")
+
+    expected = {"ingest": 1, "cache": 3, "earnings": 1, "api": 1, "exporter": 1, "prometheus": 1}
+    wait_for("every target scraped", lambda: up() == expected, timeout=60)
+
+    def judged() -> set[str]:
+        rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+        return {rule["health"] for rule in rules}
+
+    wait_for("every rule evaluated", lambda: judged() == {"ok"}, timeout=40)
+    found = ask("query?query=sum(minegnk_cache_nodes)")["result"]
+    assert float(found[0]["value"][1]) > 100
 
 
 def test_a_service_that_is_told_to_stop_ends_in_order(compose: Compose) -> None:

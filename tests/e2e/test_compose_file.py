@@ -35,10 +35,14 @@ def test_a_group_that_is_away_keeps_its_offsets_longer_than_its_records_are_kept
         assert timedelta(minutes=int(minutes)) > 2 * longest
 
 
-def test_nothing_has_a_fixed_name_and_only_the_page_a_port_of_the_host_on_loopback(services: dict[str, Any]) -> None:
+def test_nothing_has_a_fixed_name_and_only_pages_a_port_of_the_host_on_loopback(services: dict[str, Any]) -> None:
     assert [name for name, service in services.items() if "container_name" in service] == []
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert ports == {"api": ["${MINEGNK_API_BIND:-127.0.0.1}:${MINEGNK_API_PORT:-8080}:8080"]}
+    assert ports == {
+        "api": ["${MINEGNK_API_BIND:-127.0.0.1}:${MINEGNK_API_PORT:-8080}:8080"],
+        "prometheus": ["127.0.0.1:${MINEGNK_PROMETHEUS_PORT:-9090}:9090"],
+        "grafana": ["127.0.0.1:${MINEGNK_GRAFANA_PORT:-3000}:3000"],
+    }
 
 
 def test_the_example_documents_every_variable_of_the_compose_file() -> None:
