@@ -16,6 +16,7 @@ from services.kernel.pruning import schedule_pruning
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings
 from services.kernel.telemetry import ConsumerMetrics
+from services.kernel.tracing import followed, tracing_for
 from services.kernel.transient import classify
 from services.kernel.wire import decoder_for
 
@@ -33,14 +34,16 @@ def create_app(
     app = faust_app("cache", kafka, service)
     app.producer_only = True  # no Faust agents: the batch consumers read Kafka
     metrics = ConsumerMetrics(registry)
+    tracing = tracing_for("cache")
     database = Database(database_settings, application="minegnk.cache", role="minegnk_cache")
     publisher = KafkaPublisher(kafka, compression="gzip")  # of dead letters: what was small compressed stays so
     consume = partial(BatchConsumer, dead_letters=publisher, kafka=kafka, settings=consumer)
+    decode, handle = followed(tracing, READINGS_TOPIC, (decoder_for(NodeReading), partial(apply_readings, database)))
     readings: BatchConsumer[NodeReading] = consume(
         topic=READINGS_TOPIC,
         group="minegnk.cache",
-        decode=decoder_for(NodeReading),
-        handle=partial(apply_readings, database),
+        decode=decode,
+        handle=handle,
         metrics=metrics.of(READINGS_TOPIC),
     )
     statuses: BatchConsumer[SourceStatus] = consume(
@@ -50,7 +53,7 @@ def create_app(
         handle=partial(apply_source_status, database),
         metrics=metrics.of(SOURCE_STATUS_TOPIC),
     )
-    mount(app, database, publisher)
+    mount(app, *filter(None, [tracing]), database, publisher)
     mount_consumers(app, registry, consumer, statuses, readings)
     schedule_pruning(app, registry, partial(prune_uptime, database))
 

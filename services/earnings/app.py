@@ -16,6 +16,7 @@ from services.kernel.pruning import schedule_pruning
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings
 from services.kernel.telemetry import ConsumerMetrics
+from services.kernel.tracing import followed, tracing_for
 from services.kernel.wire import decoder_for
 
 
@@ -30,19 +31,21 @@ def create_app(
     app = faust_app("earnings", kafka, service)
     app.producer_only = True  # no Faust agents: the batch consumer reads Kafka
     metrics = ConsumerMetrics(registry)
+    tracing = tracing_for("earnings")
     database = Database(database_settings, application="minegnk.earnings", role="minegnk_earnings")
     publisher = KafkaPublisher(kafka, compression="gzip")  # of dead letters: what was small compressed stays so
+    decode, handle = followed(tracing, EARNINGS_TOPIC, (decoder_for(EarningsReport), partial(apply_reports, database)))
     reports: BatchConsumer[EarningsReport] = BatchConsumer(
         topic=EARNINGS_TOPIC,
         group="minegnk.earnings",
-        decode=decoder_for(EarningsReport),
-        handle=partial(apply_reports, database),
+        decode=decode,
+        handle=handle,
         dead_letters=publisher,
         kafka=kafka,
         settings=consumer,
         metrics=metrics.of(EARNINGS_TOPIC),
     )
-    mount(app, database, publisher)
+    mount(app, *filter(None, [tracing]), database, publisher)
     mount_consumers(app, registry, consumer, reports)
     schedule(app, registry, database, publisher)
     schedule_pruning(app, registry, partial(prune_versions, database))

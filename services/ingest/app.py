@@ -22,6 +22,7 @@ from services.kernel.events import REFRESH_TOPIC, RefreshRequest
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.push_keys import KeyRing
 from services.kernel.settings import KafkaSettings, PushSettings, ServiceSettings
+from services.kernel.tracing import tracing_for
 from services.kernel.wire import Headers, decoder_for
 
 
@@ -60,13 +61,17 @@ def create_app(
     """
     log = structlog.get_logger(__name__)
     app = faust_app("ingest", kafka, service)
-    publisher = KafkaPublisher(kafka)
+    tracing = tracing_for("ingest")
+    publisher = KafkaPublisher(kafka, tracing=tracing)
     clock = SystemClock()
     metrics = PollMetrics(registry)
-    duty = Duty(sources, lambda source: Poller(source, tracker_for(source, clock), publisher, clock, metrics=metrics))
+    duty = Duty(
+        sources,
+        lambda source: Poller(source, tracker_for(source, clock), publisher, clock, metrics=metrics, tracing=tracing),
+    )
     decode = decoder_for(RefreshRequest)
     keys = KeyRing(kafka)
-    mount(app, publisher, _DutyService(duty))
+    mount(app, *filter(None, [tracing]), publisher, _DutyService(duty))
     if push.port:
         mount(app, keys, PushServer(push, keys, publisher, registry))
     assigned = False

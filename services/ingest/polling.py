@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import ceil
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -20,6 +20,10 @@ from services.ingest.telemetry import PollMetrics
 from services.ingest.trackers.base import Poll, Tracker
 from services.kernel.errors import MineGNKError, SourceError
 from services.kernel.events import Event, RefreshRequest, SourceStatus
+from services.kernel.tracing import span
+
+if TYPE_CHECKING:
+    from services.kernel.traces import Tracing
 
 _JITTER = 0.1
 _POLL_LIMIT = (1.25, 10.0)
@@ -70,6 +74,7 @@ class Poller:
         clock: Clock,
         *,
         metrics: PollMetrics | None = None,
+        tracing: "Tracing | None" = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._source = source
@@ -77,6 +82,7 @@ class Poller:
         self._publisher = publisher
         self._clock = clock
         self._metrics = metrics or PollMetrics(CollectorRegistry())
+        self._tracing = tracing
         self._jitter = jitter
         self._interval = source.poll_interval.total_seconds()
         self._deadline = max(_POLL_LIMIT[0] * self._interval, _POLL_LIMIT[1])
@@ -136,7 +142,8 @@ class Poller:
         while True:
             self._poll_wanted.clear()
             self._started_at, self._attempting = self._clock.monotonic(), True
-            await self._attempt()
+            with span(self._tracing, f"poll {self._source.name}", source=self._source.name):
+                await self._attempt()
             self._finished_at, self._attempting = self._clock.monotonic(), False
             interval = self._interval * (1 + _JITTER * (self._jitter() - 0.5))
             with suppress(TimeoutError):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -15,6 +15,9 @@ from services.kernel.events import Event
 from services.kernel.settings import KafkaSettings
 from services.kernel.topics import RECORD_LIMIT_BYTES
 from services.kernel.wire import OutgoingRecord, encode
+
+if TYPE_CHECKING:
+    from services.kernel.traces import Tracing
 
 _STOP_SECONDS = 1.0
 
@@ -36,9 +39,17 @@ class KafkaPublisher(Service):
 
     mundane_level = "debug"
 
-    def __init__(self, settings: KafkaSettings, *, compression: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        compression: str | None = None,
+        tracing: "Tracing | None" = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._compression = compression
+        self._tracing = tracing
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
         self._connected = asyncio.Event()
@@ -75,7 +86,11 @@ class KafkaPublisher(Service):
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Publish the events; returns once Kafka has acknowledged every one, raises KafkaError otherwise."""
-        await self.send(map(encode, events))
+        if self._tracing is None:
+            await self.send(map(encode, events))
+            return
+        with self._tracing.publishing(list(map(encode, events))) as records:
+            await self.send(records)
 
     async def send(self, records: Iterable[OutgoingRecord], *, partition: int | None = None) -> None:
         """Publish encoded records; returns once Kafka has acknowledged every one, raises KafkaError otherwise."""

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-_SETTINGS = ("DB_", "MINEGNK_", "KAFKA_", "COMPOSE_")
+_SETTINGS = ("DB_", "MINEGNK_", "KAFKA_", "COMPOSE_", "OTEL_")
 
 T = TypeVar("T")
 
