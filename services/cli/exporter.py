@@ -183,7 +183,7 @@ async def _repeat(server: str, read: Callable[[], Awaitable[None]], metrics: Pip
             asyncpg.InterfaceError,
             asyncpg.InternalClientError,
         ) as error:
-            _log.warning("not_read", server=server, error=repr(error))
+            _log.warning("server_not_read", server=server, error=repr(error))
         else:
             metrics.read(server)
             took = monotonic() - began

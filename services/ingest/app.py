@@ -94,7 +94,9 @@ def create_app(
             except InvalidRecordError as error:
                 log.warning("refresh_request_ignored", reason=error.reason, error=error.detail)
                 continue
-            log.info("refresh_requested", source=request.source, epoch=request.epoch, taken=duty.request(request))
+            log.info(
+                "refresh_request_received", source=request.source, epoch=request.epoch, taken=duty.request(request)
+            )
 
     # Only assignments change who polls: between a revocation and the next one the old poller goes on, harmlessly.
     @app.on_partitions_assigned.connect  # type: ignore[arg-type]  # its type forbids what its documentation shows

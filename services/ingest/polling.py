@@ -183,7 +183,7 @@ class Poller:
     def _failed(self, reason: str) -> None:
         self._record = replace(self._record, last_error_at=self._clock.now(), last_error=reason)
         self._metrics.failed(self._source.name)
-        self._log.warning("poll_failed", error=reason)
+        self._log.warning("source_poll_failed", error=reason)
 
     def _succeeded(self, poll: Poll, seconds: float) -> None:
         now = self._clock.now()
