@@ -10,9 +10,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from services.kernel import app as runtime
-from services.kernel import database, topics
+from services.kernel import topics
 from services.kernel.errors import ConfigurationError, UnavailableError
 from services.kernel.events import REFRESH_TOPIC
+from services.kernel.schema_version import check_schema
 from services.kernel.settings import (
     ApiSettings,
     ConsumerSettings,
@@ -59,7 +60,7 @@ def register(app: typer.Typer) -> None:
         service = load(ServiceSettings)
         _check_port("api", service)
         # Without Kafka it answers all the same: only refreshes cannot be asked for.
-        asyncio.run(database.check_migrated(database_settings, "earnings_epochs"))
+        asyncio.run(check_schema(database_settings))
         _import("api.serving").run(
             lambda registry: _import("api.app").create_app(settings, database_settings, kafka, registry),
             settings,
@@ -114,7 +115,7 @@ async def _check(kafka: KafkaSettings, database_settings: DatabaseSettings | Non
     Returns the number of partitions of node.refresh.v1.
     """
     if database_settings is not None:
-        await database.check_migrated(database_settings)
+        await check_schema(database_settings)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, request_timeout_ms=10_000)
     try:
         await admin.start()

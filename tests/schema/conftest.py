@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from services.embedded.postgres import DATABASE, USER
 from services.embedded.servers import Endpoints
 from services.kernel import migrations
+from services.kernel.schema_version import FOLDER
 from services.kernel.settings import DatabaseSettings
 from tests.schema import legacy
 from tests.schema.sessions import session
@@ -130,7 +131,7 @@ def up_to(tmp_path: Path) -> Callable[[int], Path]:
     def copy(number: int) -> Path:
         folder = tmp_path / f"first-{number}"
         folder.mkdir(exist_ok=True)
-        for path in migrations.FOLDER.glob("*.sql"):
+        for path in FOLDER.glob("*.sql"):
             if int(path.name[:4]) <= number:
                 shutil.copy(path, folder)
         return folder

@@ -12,6 +12,7 @@ import pytest
 
 from services.kernel import migrations
 from services.kernel.errors import ConfigurationError, UserError
+from services.kernel.schema_version import FOLDER
 from services.kernel.settings import DatabaseSettings
 from tests.schema import legacy
 from tests.schema.catalogue import snapshot
@@ -20,7 +21,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
-NAMES = sorted(path.stem for path in migrations.FOLDER.glob("*.sql") if not path.stem.endswith(".rollback"))
+NAMES = sorted(path.stem for path in FOLDER.glob("*.sql") if not path.stem.endswith(".rollback"))
 
 
 def _migrate(database: DatabaseSettings) -> subprocess.Popen[str]:
@@ -173,7 +174,7 @@ def test_a_rollback_stops_at_a_migration_that_this_version_does_not_know(
 
 
 def test_every_migration_has_a_rollback_and_a_number_without_gaps() -> None:
-    files = sorted(path.name for path in migrations.FOLDER.glob("*.sql"))
+    files = sorted(path.name for path in FOLDER.glob("*.sql"))
     assert files == sorted(f"{name}{ending}" for name in NAMES for ending in (".sql", ".rollback.sql"))
     assert [int(name[:4]) for name in NAMES] == list(range(1, len(NAMES) + 1))
 
