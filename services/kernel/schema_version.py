@@ -29,6 +29,7 @@ async def check_schema(settings: DatabaseSettings, folder: Path = FOLDER) -> Non
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             applied = {row[0] for row in await connection.fetch(_APPLIED)}
+            await connection.close()
     except asyncpg.UndefinedTableError:
         raise ConfigurationError("The database has no tables yet: run `minegnk migrate`.") from None
     except asyncpg.InsufficientPrivilegeError:

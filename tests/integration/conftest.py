@@ -50,7 +50,7 @@ def new_database(runtime: Endpoints, admin_dsn: str) -> Iterator[NewDatabase]:
 
         yield make
         for name in reversed(made):
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="module")

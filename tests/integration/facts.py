@@ -1,11 +1,15 @@
 """Events that fill every table, and the rows that they leave: for tests that compare two runs."""
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from services.kernel.events import EarningsReport, NodeReading, SourceStatus
+from services.cache.store import apply_readings, apply_source_status
+from services.earnings.store import apply_reports
+from services.kernel.database import Database
+from services.kernel.events import EarningsReport, Event, NodeReading, SourceStatus
 from tests.integration.pipeline import Pipeline
 
 NOW = datetime.now(UTC).replace(microsecond=123456)
@@ -87,3 +91,23 @@ def reports(nodes: int, epochs: int) -> list[EarningsReport]:
         for node in range(nodes)
         for source in ("hyperfusion", "gonka_api")
     ]
+
+
+def in_parts(number: int) -> list[list[Event]]:
+    """Readings and reports in so many parts: of each node, and of each epoch of it, some are in every part."""
+    parts: list[list[Event]] = [[] for _ in range(number)]
+    everything: list[Event] = [*readings(2000, nodes=100), *reports(nodes=20, epochs=10)]
+    for at, event in enumerate(everything):
+        parts[at % 7 % number].append(event)
+    return parts
+
+
+async def apply_here(pipeline: Pipeline, events: Sequence[Event]) -> None:
+    """Apply the sources' statuses and these events in this process: what no fault and no version comes in between."""
+    cache = Database(pipeline.database, application="test", role="minegnk_cache")
+    async with cache:
+        await apply_source_status(cache, statuses())
+        await apply_readings(cache, [event for event in events if isinstance(event, NodeReading)])
+    earnings = Database(pipeline.database, application="test", role="minegnk_earnings")
+    async with earnings:
+        await apply_reports(earnings, [event for event in events if isinstance(event, EarningsReport)])
