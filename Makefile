@@ -126,7 +126,11 @@ topics: $(READY) ## Make Kafka's topics (MINEGNK_KAFKA_BOOTSTRAP_SERVERS)
 
 ##@ Upkeep
 
-.PHONY: contract metrics requirements clean
+.PHONY: references contract metrics requirements clean
+references: $(READY) ## Write the references of the settings and the schema anew (docs/configuration.md, docs/schema.md)
+	@$(BIN)/minegnk settings --markdown > docs/configuration.md
+	@$(BIN)/python -m tests.schema.reference > docs/schema.md
+
 contract: $(READY) ## Write the contract of the events anew (contract/, docs/events.md)
 	@$(BIN)/minegnk contract
 

@@ -15,6 +15,7 @@ _MODULES: Final = {
     "services": ("ingest", "cache", "earnings", "api", "exporter"),
     "status": ("status",),
     "doctor": ("doctor",),
+    "settings": ("settings",),
     "topics": ("topics",),
     "publish": ("publish",),
     "contract": ("contract",),
