@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# In the site as they stand here, so that their links hold in both places.
+DOCUMENTS := $(wildcard *.md) docs migrations/README.md contract deploy examples
 
 .PHONY: help
 help: ## List the targets
@@ -126,7 +128,17 @@ topics: $(READY) ## Make Kafka's topics (MINEGNK_KAFKA_BOOTSTRAP_SERVERS)
 
 ##@ Upkeep
 
-.PHONY: references contract metrics requirements clean
+.PHONY: docs references contract metrics requirements clean
+docs: .venv-docs/.ready ## The documentation as a site in site/, built offline; a dead link ends it
+	@rm -rf .docs && mkdir .docs && tar -cf - $(DOCUMENTS) | tar -xf - -C .docs
+	@.venv-docs/bin/zensical build --strict --clean
+	@echo "Read it with: $(PYTHON) -m http.server --bind 127.0.0.1 --directory site 8001"
+
+.venv-docs/.ready: requirements/docs.txt
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@touch $@
+
 references: $(READY) ## Write the references of the settings and the schema anew (docs/configuration.md, docs/schema.md)
 	@$(BIN)/minegnk settings --markdown > docs/configuration.md
 	@$(BIN)/python -m tests.schema.reference > docs/schema.md
@@ -144,6 +156,8 @@ requirements: $(READY) ## Lock the newest allowed versions, with hashes
 		--extra dev pyproject.toml -o requirements/dev.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml requirements/peers.in -o requirements/peers.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+		requirements/docs.in -o requirements/docs.txt
 
 clean: ## Remove the virtual environment, caches and the data of make run
-	@rm -rf $(VENV) .venv-peers .minegnk .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-peers .venv-docs .docs site .minegnk .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

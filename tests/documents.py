@@ -33,3 +33,20 @@ def shell_block(path: Path, name: str) -> str:
     """The text of the one block under the comment `<!-- NAME -->`."""
     (found,) = [block.text for block in blocks(path.read_text(encoding="utf-8")) if block.name == name]
     return found
+
+
+def inline_code(text: str) -> list[str]:
+    """What stands between backticks inside sentences and tables."""
+    return re.findall(r"`([^`\n]+)`", _FENCE.sub("", text))
+
+
+def links(text: str) -> list[str]:
+    """The targets of a document's links."""
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text)))
+
+
+def anchors(text: str) -> set[str]:
+    """The names by which a document's headings are linked, made as GitHub makes them."""
+    headings = re.findall(r"^#+ +(.+?) *$", _FENCE.sub("", text), flags=re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
