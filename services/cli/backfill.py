@@ -24,9 +24,9 @@ from services.ingest.sources import Source, load_sources
 from services.ingest.trackers.adapters import knows_epochs
 from services.kernel.errors import ConfigurationError, UserError
 from services.kernel.events import EARNINGS_TOPIC, REFRESH_TOPIC, SOURCE_STATUS_TOPIC, EarningsReport, Event
+from services.kernel.kafka import unavailable
 from services.kernel.refresh import ask_for_epochs
 from services.kernel.settings import KafkaSettings, ServiceSettings, load
-from services.kernel.topics import unavailable
 
 _SHOWN = 20
 _FROM_SOURCE = ("--from-epoch", "--to-epoch", "--state", "--again")
@@ -128,7 +128,7 @@ async def _from_source(kafka: KafkaSettings, source: Source, wanted: Span, path:
 
                 await work.run(feed, ask, display.show)
     except KafkaError as error:
-        raise unavailable(kafka, error) from None
+        raise await unavailable(kafka, error) from None
     _tell_outcome(work, source.name, time.monotonic() - began)
 
 

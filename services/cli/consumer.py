@@ -16,8 +16,8 @@ from services.cli.topic_names import topic_named
 from services.kernel import holds
 from services.kernel.errors import ConfigurationError
 from services.kernel.holds import Hold
+from services.kernel.kafka import unavailable
 from services.kernel.settings import KafkaSettings, load
-from services.kernel.topics import unavailable
 
 _SECONDS_TO_GO_ON = 20
 
@@ -87,7 +87,7 @@ async def held_partitions(kafka: KafkaSettings) -> dict[TopicPartition, Hold]:
     except GroupCoordinatorNotAvailableError:  # no group has ever committed on this broker
         return {}
     except KafkaError as error:
-        raise unavailable(kafka, error) from None
+        raise await unavailable(kafka, error) from None
     return found
 
 
@@ -113,7 +113,7 @@ async def _resume(kafka: KafkaSettings, topic: str | None, number: int | None, s
                     f"and not above {ends[partition]}, where it ends."
                 )
     except KafkaError as error:
-        raise unavailable(kafka, error) from None
+        raise await unavailable(kafka, error) from None
     stand_still = await _still_held(kafka, wanted)
     sentences = []
     for partition, hold in sorted(wanted.items()):

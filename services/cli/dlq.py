@@ -28,6 +28,7 @@ from services.cli.letter_filter import (
 from services.cli.snapshot import TopicReader
 from services.kernel.errors import InvalidRecordError, UserError
 from services.kernel.events import Event
+from services.kernel.kafka import unavailable
 from services.kernel.letters import (
     Letter,
     Place,
@@ -40,7 +41,7 @@ from services.kernel.letters import (
 )
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import KafkaSettings, load
-from services.kernel.topics import dead_letter_topic, unavailable
+from services.kernel.topics import dead_letter_topic
 from services.kernel.wire import EVENT_TYPES, Headers, decoder_for
 
 _TABLE_ROWS = 100
@@ -66,10 +67,14 @@ T = TypeVar("T")
 
 def _run(kafka: KafkaSettings, work: Coroutine[None, None, T]) -> T:
     """Run to the end; Kafka's errors become sentences."""
-    try:
-        return asyncio.run(work)
-    except KafkaError as error:
-        raise unavailable(kafka, error) from None
+
+    async def told() -> T:
+        try:
+            return await work
+        except KafkaError as error:
+            raise await unavailable(kafka, error) from None
+
+    return asyncio.run(told())
 
 
 async def _find(kafka: KafkaSettings, wanted: Wanted) -> list[Letter]:

@@ -29,6 +29,7 @@ from services.ingest.trackers.adapters import tracker_for
 from services.kernel import database, migrations
 from services.kernel.database import OwnConnection
 from services.kernel.errors import ConfigurationError, SourceError, UserError
+from services.kernel.kafka import client_arguments, unavailable
 from services.kernel.settings import (
     ApiSettings,
     ConsumerSettings,
@@ -38,9 +39,9 @@ from services.kernel.settings import (
     ServiceSettings,
     load,
 )
-from services.kernel.topics import TOPICS, Topic, unavailable
+from services.kernel.topics import TOPICS, Topic
 
-_OLDEST_POSTGRESQL: Final = 150_000  # UNIQUE NULLS NOT DISTINCT
+_OLDEST_POSTGRESQL: Final = 160_000  # pg_has_role(…, 'SET')
 _CLOCKS_DIFFER: Final = timedelta(seconds=5)
 _TRACKER_SECONDS: Final = 30.0
 _CHECK_SECONDS: Final = 10.0
@@ -129,7 +130,7 @@ async def _check_database(settings: DatabaseSettings) -> list[Finding]:
             version = await connection.fetchval("SELECT current_setting('server_version_num')::integer")
             if version < _OLDEST_POSTGRESQL:
                 old = f"{place} is version {version // 10_000}"
-                return [Finding("PostgreSQL", Level.WRONG, old, "use version 15 or newer; 17 is tested")]
+                return [Finding("PostgreSQL", Level.WRONG, old, "use version 16 or newer; 17 is tested")]
             return [
                 Finding("PostgreSQL", Level.OK, f"{place} answers, version {version // 10_000}"),
                 await _check_migrations(settings),
@@ -201,7 +202,7 @@ async def _check_sources(connection: OwnConnection) -> list[Finding]:
 
 
 async def _check_kafka(kafka: KafkaSettings) -> list[Finding]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, request_timeout_ms=10_000)
+    admin = AIOKafkaAdminClient(**client_arguments(kafka), request_timeout_ms=10_000)
     try:
         await admin.start()
         findings = [Finding("Kafka", Level.OK, f"{kafka.bootstrap_servers} answers")]
@@ -212,7 +213,7 @@ async def _check_kafka(kafka: KafkaSettings) -> list[Finding]:
     except UserError as error:
         return [Finding("Kafka", Level.WRONG, *_split(error))]
     except (KafkaError, OSError, ValueError) as error:
-        return [Finding("Kafka", Level.WRONG, *_split(unavailable(kafka, error)))]
+        return [Finding("Kafka", Level.WRONG, *_split(await unavailable(kafka, error)))]
     finally:
         await admin.close()
 

@@ -16,6 +16,7 @@ from services.cli.asking import Asking
 from services.cli.backfill_state import Span, State
 from services.kernel.errors import ConfigurationError, InvalidRecordError, UnavailableError
 from services.kernel.events import SourceStatus
+from services.kernel.kafka import client_arguments
 from services.kernel.settings import KafkaSettings
 from services.kernel.spans import Spans
 from services.kernel.wire import decoder_for
@@ -93,7 +94,7 @@ async def status_feed(
     """
     since = datetime.now(UTC) - timedelta(seconds=lookback_seconds)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap_servers,
+        **client_arguments(kafka),
         enable_auto_commit=False,
         auto_offset_reset="latest",
         request_timeout_ms=10_000,

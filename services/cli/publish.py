@@ -20,9 +20,9 @@ from services.kernel.backoff import pauses
 from services.kernel.errors import ConfigurationError, InvalidRecordError
 from services.kernel.events import E, EarningsReport, Event, NodeReading
 from services.kernel.judging import judge_of
+from services.kernel.kafka import unavailable
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, KafkaSettings, load
-from services.kernel.topics import unavailable
 from services.kernel.wire import EVENT_TYPES
 
 _CHUNK = 1000
@@ -118,7 +118,7 @@ async def connected(kafka: KafkaSettings) -> AsyncIterator[KafkaPublisher]:
         await publisher.start()
         yield publisher
     except KafkaError as error:
-        raise unavailable(kafka, error) from None
+        raise await unavailable(kafka, error) from None
     finally:
         await publisher.stop()
 

@@ -24,9 +24,9 @@ from services.cli.topic_range import TimeRange, find_range, range_consumer
 from services.kernel import database
 from services.kernel.database import Database
 from services.kernel.errors import ConfigurationError, UserError
+from services.kernel.kafka import unavailable
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, load
 from services.kernel.spans import Spans
-from services.kernel.topics import unavailable
 
 _REFUSED_SHOWN = 20
 
@@ -92,7 +92,7 @@ async def _replay(
             held = await _held(kafka, kind.topic, asked.partition)
             found = await find_range(consumer, held, asked.since, asked.until)
         except KafkaError as error:
-            raise unavailable(kafka, error) from None
+            raise await unavailable(kafka, error) from None
         for sentence in shortened(found, len(held)):
             sys.stderr.write(f"{sentence}\n")
         if not found.spans:
@@ -119,7 +119,7 @@ async def _consumer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
         try:
             await consumer.start()
         except KafkaError as error:
-            raise unavailable(kafka, error) from None
+            raise await unavailable(kafka, error) from None
         yield consumer
     finally:
         await consumer.stop()

@@ -13,6 +13,7 @@ from services.kernel import app as runtime
 from services.kernel import topics
 from services.kernel.errors import ConfigurationError, UnavailableError
 from services.kernel.events import REFRESH_TOPIC
+from services.kernel.kafka import client_arguments, unavailable
 from services.kernel.schema_version import check_schema
 from services.kernel.settings import (
     ApiSettings,
@@ -116,7 +117,7 @@ async def _check(kafka: KafkaSettings, database_settings: DatabaseSettings | Non
     """
     if database_settings is not None:
         await check_schema(database_settings)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, request_timeout_ms=10_000)
+    admin = AIOKafkaAdminClient(**client_arguments(kafka), request_timeout_ms=10_000)
     try:
         await admin.start()
         missing = {topic.name for topic in topics.TOPICS} - set(await admin.list_topics())
@@ -125,6 +126,6 @@ async def _check(kafka: KafkaSettings, database_settings: DatabaseSettings | Non
         (refresh,) = await admin.describe_topics([REFRESH_TOPIC])
         return len(refresh["partitions"])
     except (KafkaError, ValueError) as error:
-        raise topics.unavailable(kafka, error) from None
+        raise await unavailable(kafka, error) from None
     finally:
         await admin.close()

@@ -16,10 +16,11 @@ from services.cli.log_dirs import LogDir, log_dirs
 from services.kernel.database import OwnConnection
 from services.kernel.errors import ConfigurationError
 from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, SOURCE_STATUS_TOPIC
+from services.kernel.kafka import client_arguments, unavailable
 from services.kernel.letters import Letter, Mark, Place, letter_or_mark
 from services.kernel.settings import KafkaSettings
 from services.kernel.spans import records_in
-from services.kernel.topics import DATA_TOPICS, dead_letter_topic, unavailable
+from services.kernel.topics import DATA_TOPICS, dead_letter_topic
 
 GROUPS: Final = {
     READINGS_TOPIC: "minegnk.cache",
@@ -154,9 +155,9 @@ class TopicReader:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=10_000)
+        self._admin = AIOKafkaAdminClient(**client_arguments(settings), request_timeout_ms=10_000)
         self._open_letters = {topic.name: _OpenLetters() for topic in DATA_TOPICS}
-        self._consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=10_000)
+        self._consumer = AIOKafkaConsumer(**client_arguments(settings), request_timeout_ms=10_000)
 
     async def __aenter__(self) -> "TopicReader":
         try:
@@ -164,7 +165,7 @@ class TopicReader:
             await self._consumer.start()
         except KafkaError as error:
             await self.__aexit__()
-            raise unavailable(self._settings, error) from None
+            raise await unavailable(self._settings, error) from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -176,7 +177,7 @@ class TopicReader:
         try:
             return [await self._read(topic.name) for topic in DATA_TOPICS]
         except KafkaError as error:
-            raise unavailable(self._settings, error) from None
+            raise await unavailable(self._settings, error) from None
 
     async def _read(self, topic: str) -> TopicState:
         at = (await self.positions(topic)).values()

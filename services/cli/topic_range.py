@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from services.kernel.errors import UnavailableError
+from services.kernel.kafka import client_arguments
 from services.kernel.settings import KafkaSettings
 from services.kernel.spans import Spans
 from services.kernel.transient import classify
@@ -34,7 +35,7 @@ class TimeRange:
 def range_consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
     """A consumer without a group, for `find_range` and `portions`."""
     return AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap_servers,
+        **client_arguments(kafka),
         enable_auto_commit=False,
         auto_offset_reset="none",  # records that were deleted are counted, not skipped in silence
         max_partition_fetch_bytes=4 * 1024 * 1024,

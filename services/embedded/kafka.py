@@ -74,6 +74,7 @@ class KafkaServer(Server):
     name: ClassVar[str] = "Kafka"
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     orphan_signal: ClassVar[signal.Signals] = signal.SIGKILL
+    _format_options: Sequence[str] = ()
 
     def __init__(
         self,
@@ -103,7 +104,7 @@ class KafkaServer(Server):
         properties = self._write_properties(incoming)
         # 16 bytes in URL-safe base 64; the fixed beginning keeps a leading "-" away, which looks like an option.
         cluster = base64.urlsafe_b64encode(b"minegnk" + secrets.token_bytes(9)).decode().rstrip("=")
-        arguments = ["format", "--cluster-id", cluster, "--config", str(properties)]
+        arguments = ["format", "--cluster-id", cluster, "--config", str(properties), *self._format_options]
         self._run(self._java(_TOOL_JVM, "kafka.tools.StorageTool", *arguments), "Formatting Kafka's data folder")
         incoming.replace(self.data)
 

@@ -66,14 +66,14 @@ class PostgresServer(Server):
         if owner := unprivileged_owner():
             os.chown(incoming, *owner)
         options = ["--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", f"--pwfile={self._password_file}"]
-        command = [str(programs() / "initdb"), f"--pgdata={incoming}", f"--username={USER}", *options]
+        command = [str(self._programs() / "initdb"), f"--pgdata={incoming}", f"--username={USER}", *options]
         self._run(command, "Creating PostgreSQL's data folder")
         incoming.replace(self.data)
 
     def _command(self) -> Sequence[str]:
         settings = {**_SETTINGS, "port": str(self.port)}
         arguments = [f"--{name}={value}" for name, value in settings.items()]
-        return [str(programs() / "postgres"), "-D", str(self.data), *arguments]
+        return [str(self._programs() / "postgres"), "-D", str(self.data), *arguments]
 
     def _environment(self) -> Mapping[str, str]:
         # PGDATA, PGPORT and the like of the caller's own PostgreSQL are not meant for this one.
@@ -107,6 +107,9 @@ class PostgresServer(Server):
         except psycopg.OperationalError:
             return False
         return True
+
+    def _programs(self) -> Path:
+        return programs()
 
 
 def programs() -> Path:

@@ -52,6 +52,7 @@ def faust_app(name: str, kafka: KafkaSettings, service: ServiceSettings) -> faus
     return faust.App(
         f"minegnk.{name}",
         broker=";".join(f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")),
+        broker_credentials=_credentials(kafka),
         env_prefix="MINEGNK_FAUST_",  # stray variables such as WEB_PORT must not override what stands here
         store="memory://",
         datadir=Path(
@@ -74,6 +75,19 @@ def faust_app(name: str, kafka: KafkaSettings, service: ServiceSettings) -> faus
         web_stats_enabled=False,
         web_tables_enabled=False,
     )
+
+
+def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    """What `client_arguments` says of security, as Faust takes it."""
+    context = kafka.ssl_context()
+    if kafka.sasl_password is not None:
+        return faust.SASLCredentials(
+            username=kafka.sasl_username,
+            password=kafka.sasl_password.get_secret_value(),
+            mechanism=kafka.sasl_mechanism,
+            ssl_context=context,
+        )
+    return None if context is None else faust.SSLCredentials(context)
 
 
 def mount(app: faust.App, *parts: Service) -> None:

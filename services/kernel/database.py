@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
+from urllib.parse import urlencode
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -11,6 +12,7 @@ from mode import Service
 
 from services.kernel.errors import ConfigurationError, UnavailableError
 from services.kernel.settings import DatabaseSettings
+from services.kernel.tls import postgresql_refusal
 
 # Quoted: asyncpg's classes take parameters only in its type stubs.
 OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -149,6 +151,8 @@ def connect_arguments(settings: DatabaseSettings) -> dict[str, Any]:
         "user": settings.username,
         "password": settings.password.get_secret_value(),
         "database": settings.database,
+        # As a URL, asyncpg treats what concerns TLS as libpq does.
+        "dsn": f"postgresql://?{urlencode(settings.libpq_tls)}",
         "timeout": 10,
     }
 
@@ -178,6 +182,8 @@ async def check_migrated(settings: DatabaseSettings, relation: str = "earnings_l
 def unavailable(settings: DatabaseSettings, error: Exception) -> UnavailableError:
     """The sentence for a PostgreSQL that cannot be used."""
     place = f"{settings.host}:{settings.port}"
+    if reason := postgresql_refusal(str(error)):
+        return UnavailableError(f"PostgreSQL at {place} {reason}.")
     match getattr(error, "sqlstate", None):
         case "28P01" | "28000":
             return UnavailableError(

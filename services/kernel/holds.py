@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from services.kernel.dead_letters import DeadLetter
+from services.kernel.kafka import client_arguments
 from services.kernel.settings import KafkaSettings
 
 _SLICES = 60
@@ -167,7 +168,7 @@ async def committed(
     kafka: KafkaSettings, group: str, partitions: Collection[TopicPartition]
 ) -> dict[TopicPartition, Committed]:
     """What the group has committed for these partitions, metadata included. Raises KafkaError."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, request_timeout_ms=10_000)
+    admin = AIOKafkaAdminClient(**client_arguments(kafka), request_timeout_ms=10_000)
     await admin.start()
     try:
         found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
@@ -211,7 +212,7 @@ async def permit_skip(kafka: KafkaSettings, group: str, until: Mapping[TopicPart
 
 
 async def _commit(kafka: KafkaSettings, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, group_id=group, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**client_arguments(kafka), group_id=group, enable_auto_commit=False)
     consumer.assign(list(offsets))
     await consumer.start()
     try:

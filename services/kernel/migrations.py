@@ -172,7 +172,7 @@ def _connected(settings: DatabaseSettings, notify: Notify) -> Iterator[Any]:
         hostname=settings.host,
         port=settings.port,
         database=settings.database,
-        args={"connect_timeout": "10", "application_name": "minegnk migrate"},
+        args={"connect_timeout": "10", "application_name": "minegnk migrate", **settings.libpq_tls},
     )
     try:
         backend = PostgresqlPsycopgBackend(uri, default_migration_table)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError
 
+from services.kernel.kafka import client_arguments
 from services.kernel.parsed import Record, leave_parsed
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 
@@ -34,7 +35,7 @@ class Polling:
     ) -> None:
         session_ms = int(kafka.session_timeout.total_seconds() * 1000)
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=kafka.bootstrap_servers,
+            **client_arguments(kafka),
             group_id=group,
             enable_auto_commit=False,
             # A first start reads from the beginning (see poll); an offset out of range stops with an alarm.

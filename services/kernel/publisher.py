@@ -12,6 +12,7 @@ from aiokafka.partitioner import DefaultPartitioner, murmur2
 from mode import Service
 
 from services.kernel.events import Event
+from services.kernel.kafka import client_arguments
 from services.kernel.settings import KafkaSettings
 from services.kernel.topics import RECORD_LIMIT_BYTES
 from services.kernel.wire import OutgoingRecord, encode
@@ -63,7 +64,7 @@ class KafkaPublisher(Service):
 
     def _new_producer(self) -> AIOKafkaProducer:
         return AIOKafkaProducer(
-            bootstrap_servers=self._settings.bootstrap_servers,
+            **client_arguments(self._settings),
             enable_idempotence=True,
             acks="all",
             linger_ms=5,

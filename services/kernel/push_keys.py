@@ -19,9 +19,10 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC
+from services.kernel.kafka import client_arguments, unavailable
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import KafkaSettings
-from services.kernel.topics import PUSH_KEYS_TOPIC, unavailable
+from services.kernel.topics import PUSH_KEYS_TOPIC
 from services.kernel.wire import OutgoingRecord
 
 Kind = Literal["readings", "earnings"]
@@ -72,7 +73,7 @@ async def read_keys(kafka: KafkaSettings) -> dict[UUID, PushKey]:
             while await consumer.position(_PARTITION) < end:
                 _take(keys, await _next(consumer))
     except (KafkaError, TimeoutError) as error:
-        raise unavailable(kafka, error) from None
+        raise await unavailable(kafka, error) from None
     return keys
 
 
@@ -109,9 +110,7 @@ class KeyRing(Service):
 @asynccontextmanager
 async def _reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of no group, at the topic's beginning."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
+    consumer = AIOKafkaConsumer(**client_arguments(kafka), enable_auto_commit=False, auto_offset_reset="earliest")
     consumer.assign([_PARTITION])
     try:
         await consumer.start()

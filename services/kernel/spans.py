@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
+from services.kernel.kafka import client_arguments
 from services.kernel.settings import KafkaSettings
 
 Spans = Mapping[TopicPartition, tuple[int, int]]
@@ -47,9 +48,7 @@ async def _partition(
     kafka: KafkaSettings, partition: TopicPartition, start: int, end: int
 ) -> AsyncGenerator[ConsumerRecord, None]:
     # A consumer for each partition: within one, what is fetched but not yet taken of one partition delays the others.
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
+    consumer = AIOKafkaConsumer(**client_arguments(kafka), enable_auto_commit=False, auto_offset_reset="earliest")
     clock = asyncio.get_running_loop().time
     try:
         consumer.assign([partition])

@@ -8,8 +8,8 @@ from zlib import crc32
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from services.kernel.errors import UnavailableError
 from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, REFRESH_TOPIC, SOURCE_STATUS_TOPIC
+from services.kernel.kafka import client_arguments, unavailable
 from services.kernel.settings import KafkaSettings
 
 FOR_EVER = timedelta(milliseconds=-1)
@@ -78,18 +78,18 @@ async def ensure_topics(settings: KafkaSettings, *, replication_factor: int = 1)
     Returns (topic, "created" | "partitions added" | "exists") in the order of TOPICS. A topic's own settings, once it
     exists, are the operator's. Raises UnavailableError when Kafka cannot be reached.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=15_000)
+    admin = AIOKafkaAdminClient(**client_arguments(settings), request_timeout_ms=15_000)
     try:
         await admin.start()
     except KafkaError as error:
-        raise unavailable(settings, error) from None
+        raise await unavailable(settings, error) from None
     try:
         outcome = [(topic.name, await _ensure(admin, topic, replication_factor)) for topic in TOPICS]
         while not await _all_lead(admin):  # noqa: ASYNC110 - Kafka has no event for it
             await asyncio.sleep(0.05)
         return outcome
     except KafkaError as error:
-        raise unavailable(settings, error) from None
+        raise await unavailable(settings, error) from None
     finally:
         await admin.close()
 
@@ -116,11 +116,3 @@ async def _ensure(admin: AIOKafkaAdminClient, topic: Topic, replication_factor: 
     if reply.topic_errors[0][1] != 0:
         raise error(reply.topic_errors[0][2])
     return "created"
-
-
-def unavailable(settings: KafkaSettings, error: Exception) -> UnavailableError:
-    """The sentence for a Kafka that cannot be reached."""
-    return UnavailableError(
-        f"Kafka at {settings.bootstrap_servers} cannot be reached ({type(error).__name__}): "
-        "start it, or set MINEGNK_KAFKA_BOOTSTRAP_SERVERS."
-    )

@@ -1,0 +1,1 @@
+"""Encrypted and authenticated connections, secrets, and what keeps them."""
