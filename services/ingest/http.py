@@ -1,4 +1,4 @@
-"""GET of JSON from trackers: a rate budget per host, Retry-After, limits on time and size.
+"""GET of JSON from trackers: a rate budget per host, Retry-After, limits on time and size, public hosts only.
 
 Whatever goes wrong is a SourceError whose text names the host and the endpoint's path, never a query or credentials.
 """
@@ -6,7 +6,8 @@ Whatever goes wrong is a SourceError whose text names the host and the endpoint'
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from datetime import UTC, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -15,10 +16,13 @@ from typing import NoReturn
 import httpx
 
 from services.ingest.clock import Clock
+from services.ingest.outbound import PublicTransport, proxy_for
 from services.kernel.errors import SourceError
 
 BODY_LIMIT = 64 * 2**20
 _MAX_REDIRECTS = 3
+_CONNECT_SECONDS = 5.0  # of each of a host's addresses
+_GZIP = 16 + zlib.MAX_WBITS
 _MAX_HOLD_SECONDS = 3600.0
 _HOLD_AFTER_429_SECONDS = 20.0  # without Retry-After: what gonka-tracker itself sleeps
 _SECONDS = re.compile(r"\d{1,9}(\.\d+)?", re.ASCII)
@@ -57,7 +61,14 @@ class Fetcher:
     """The HTTP client of one source. Close it with `aclose`."""
 
     def __init__(
-        self, *, requests_per_minute: int, timeout: timedelta, clock: Clock, body_limit: int = BODY_LIMIT
+        self,
+        *,
+        requests_per_minute: int,
+        timeout: timedelta,
+        clock: Clock,
+        body_limit: int = BODY_LIMIT,
+        allow_private: bool = False,
+        new_transport: Callable[[], httpx.AsyncBaseTransport] = PublicTransport,
     ) -> None:
         self._per_minute = requests_per_minute
         self._timeout = timeout.total_seconds()
@@ -65,15 +76,26 @@ class Fetcher:
         self._body_limit = body_limit
         self._buckets: dict[str, TokenBucket] = {}
         self._held_until: dict[str, float] = {}
-        self._client = httpx.AsyncClient(
-            timeout=self._timeout,
-            follow_redirects=False,
-            headers={"accept": "application/json", "user-agent": "minegnk"},
-        )
+        self._new_transport = httpx.AsyncHTTPTransport if allow_private else new_transport
+        self._clients: dict[str | None, httpx.AsyncClient] = {}  # by proxy; None: without one
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        for client in self._clients.values():
+            await client.aclose()
+
+    def _client(self, url: httpx.URL) -> httpx.AsyncClient:
+        proxy = proxy_for(url)
+        if proxy not in self._clients:
+            # A proxy looks names up by itself, and where it connects to is its own rule.
+            transport = self._new_transport() if proxy is None else httpx.AsyncHTTPTransport(proxy=proxy)
+            self._clients[proxy] = httpx.AsyncClient(
+                transport=transport,
+                timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, _CONNECT_SECONDS)),
+                follow_redirects=False,
+                headers={"accept": "application/json", "accept-encoding": "gzip", "user-agent": "minegnk"},
+            )
+        return self._clients[proxy]
 
     async def get_json(
         self, base_url: str, path: str, params: Params | None = None, *, background: bool = False
@@ -90,10 +112,10 @@ class Fetcher:
             try:
                 async with asyncio.timeout(self._timeout):
                     body = await self._request(url, where)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                raise SourceError(f"{where}: cannot connect") from None
             except (TimeoutError, httpx.TimeoutException):
                 raise SourceError(f"{where}: timed out after {self._timeout:g} s") from None
-            except httpx.ConnectError:
-                raise SourceError(f"{where}: cannot connect") from None
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise SourceError(f"{where}: connection failed ({type(error).__name__})") from None
             if isinstance(body, bytes):
@@ -115,17 +137,28 @@ class Fetcher:
 
     async def _request(self, url: httpx.URL, where: str) -> bytes | httpx.URL:
         """The body of a 200, or where the same host redirects us to."""
-        async with self._client.stream("GET", url) as response:
+        async with self._client(url).stream("GET", url) as response:
             if response.is_redirect:
                 return _redirect(url, response, where)
             if response.status_code != httpx.codes.OK:
                 self._refused(url, response, where)
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > self._body_limit:
-                    raise SourceError(f"{where}: the reply is larger than {self._body_limit} bytes")
-            return bytes(body)
+            return await self._body(response, where)
+
+    async def _body(self, response: httpx.Response, where: str) -> bytes:
+        """The body, unpacked. Never more than the limit of it is held, whatever a compressed one would unpack to."""
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("identity", "gzip"):
+            raise SourceError(f"{where}: the reply has an encoding that was not asked for")
+        unpack = zlib.decompressobj(wbits=_GZIP) if encoding == "gzip" else None
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            try:
+                body += chunk if unpack is None else unpack.decompress(chunk, self._body_limit + 1 - len(body))
+            except zlib.error:
+                raise SourceError(f"{where}: the reply is not gzip, as it says") from None
+            if len(body) > self._body_limit:
+                raise SourceError(f"{where}: the reply is larger than {self._body_limit} bytes")
+        return bytes(body)
 
     def _refused(self, url: httpx.URL, response: httpx.Response, where: str) -> NoReturn:
         status = response.status_code

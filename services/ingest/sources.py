@@ -3,7 +3,6 @@
 Every mistake in it is a ConfigurationError: one sentence that names the file and the source and says what to do.
 """
 
-import ipaddress
 import re
 import tomllib
 from datetime import timedelta
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.ingest.mapping import Mapped
+from services.ingest.outbound import is_public
 from services.kernel.errors import ConfigurationError
 from services.kernel.events import OPERATOR_SOURCE
 
@@ -25,8 +25,6 @@ LAG = timedelta(seconds=60)
 """From a tracker's answer to the merged row, at worst in normal running."""
 
 _NAME = r"[a-z0-9][a-z0-9_.-]{0,49}"
-_NUMBER_LIKE = re.compile(r"\d+|0[xX][0-9a-fA-F]*")
-_LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
 class Kind(StrEnum):
@@ -124,18 +122,6 @@ def url_problem(url: str, *, allow_private: bool) -> str | None:
     if not allow_private and not is_public(host):
         return f"{host} is not a public host; use a public one or set allow_private = true"
     return None
-
-
-def is_public(host: str) -> bool:
-    """Whether a URL's host may be on the internet: no loopback or private address, no name without a dot."""
-    host = host.rstrip(".").lower()
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        # "127.1" and "0x7f.1" are addresses for a resolver, though not for ipaddress.
-        return "." in host and not host.endswith(_LOCAL_SUFFIXES) and not _NUMBER_LIKE.fullmatch(host.split(".")[-1])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_global) and not address.is_multicast
 
 
 def load_sources(path: Path) -> tuple[Source, ...]:

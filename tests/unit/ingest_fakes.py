@@ -103,7 +103,8 @@ def a_source(*urls: str, kind: str = "gonka_api", **more: Any) -> Source:
 
 
 def a_fetcher(clock: ManualClock, **more: Any) -> Fetcher:
-    return Fetcher(**{"requests_per_minute": 6000, "timeout": timedelta(seconds=5), "clock": clock, **more})
+    defaults = {"requests_per_minute": 6000, "timeout": timedelta(seconds=5), "allow_private": True}
+    return Fetcher(**{**defaults, "clock": clock, **more})
 
 
 def member(address: str, **more: Any) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.ingest.sources import Kind, is_public, load_sources
+from services.ingest.outbound import is_public
+from services.ingest.sources import Kind, load_sources
 from services.kernel.errors import ConfigurationError
 from tests.captured import REPOSITORY
 
@@ -161,13 +162,20 @@ def test_private_hosts_are_possible_when_allowed(tmp_path: Path) -> None:
         "fe80::1",
         "fd00::1",
         "::ffff:127.0.0.1",
+        "::127.0.0.1",
+        "fec0::1",
+        "ff02::1",
+        "2001:db8::1",
+        "2002:7f00:1::",  # 6to4 of 127.0.0.1
+        "64:ff9b::a00:1",  # NAT64 of 10.0.0.1
+        "64:ff9b:1::808:808",
     ],
 )
 def test_a_host_of_this_machine_or_a_private_network_is_not_public(host: str) -> None:
     assert not is_public(host)
 
 
-@pytest.mark.parametrize("host", ["node3.gonka.ai", "8.8.8.8", "2001:4860:4860::8888"])
+@pytest.mark.parametrize("host", ["node3.gonka.ai", "8.8.8.8", "2001:4860:4860::8888", "64:ff9b::808:808"])
 def test_a_host_of_the_internet_is_public(host: str) -> None:
     assert is_public(host)
 

@@ -19,7 +19,12 @@ _ADAPTERS: dict[Kind, type[Hyperfusion] | type[Gonkascan] | type[GonkaApi] | typ
 
 def tracker_for(source: Source, clock: Clock) -> Tracker:
     """The source's adapter with an HTTP client of its own; close it with `aclose`."""
-    fetcher = Fetcher(requests_per_minute=source.requests_per_minute, timeout=source.timeout, clock=clock)
+    fetcher = Fetcher(
+        requests_per_minute=source.requests_per_minute,
+        timeout=source.timeout,
+        clock=clock,
+        allow_private=source.allow_private,
+    )
     return _ADAPTERS[source.kind](source, fetcher, clock)
 
 
