@@ -106,7 +106,7 @@ class Fetcher:
         NotFoundError for 404 and 501.
         """
         url = httpx.URL(base_url + path, params=dict(params)) if params else httpx.URL(base_url + path)
-        where = f"{url.host}{path}"
+        where = f"{url.host}{path.partition('?')[0]}"
         for _ in range(_MAX_REDIRECTS + 1):
             await self._admission(url, background)
             try:

@@ -60,3 +60,13 @@ class Authority:
             capture_output=True,
         )
         made.key.chmod(0o600)
+
+
+def encrypted_key(certificate: Certificate, password: str) -> Path:
+    """The certificate's key, encrypted with a password."""
+    file = certificate.key.with_suffix(".encrypted.key")
+    options = ["-aes256", "-passout", f"pass:{password}"]
+    subprocess.run(
+        ["openssl", "pkey", "-in", str(certificate.key), "-out", str(file), *options], check=True, capture_output=True
+    )
+    return file

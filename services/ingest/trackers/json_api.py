@@ -69,7 +69,7 @@ class JsonApi:
 
 def poll_of(body: object, source: str, mapped: Mapped, now: datetime) -> Poll:
     """The readings of one reply, observed at the time that it states, else `now`. Raises SourceError."""
-    what = mapped.path
+    what = mapped.path.partition("?")[0]  # a query may hold a key
     reply = read(_Reply, _values(mapped.reply, body), what)
     if mapped.observed_at is not None and reply.observed_at is None:
         raise SourceError(f"{what}: no time at {mapped.observed_at}")
