@@ -128,7 +128,7 @@ topics: $(READY) ## Make Kafka's topics (MINEGNK_KAFKA_BOOTSTRAP_SERVERS)
 
 ##@ Upkeep
 
-.PHONY: docs references contract metrics requirements clean
+.PHONY: docs references contract metrics audit requirements clean
 docs: .venv-docs/.ready ## The documentation as a site in site/, built offline; a dead link ends it
 	@rm -rf .docs && mkdir .docs && tar -cf - $(DOCUMENTS) | tar -xf - -C .docs
 	@.venv-docs/bin/zensical build --strict --clean
@@ -149,6 +149,14 @@ contract: $(READY) ## Write the contract of the events anew (contract/, docs/eve
 metrics: $(READY) ## Write the reference of the metrics anew (docs/metrics.md)
 	@$(BIN)/minegnk metrics
 
+audit: .venv-audit/.ready ## Known vulnerabilities of the locked packages (exit code 3: nobody could be asked)
+	@.ci/audit $(ARGS)
+
+.venv-audit/.ready: requirements/audit.txt
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	@touch $@
+
 requirements: $(READY) ## Lock the newest allowed versions, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml -o requirements/runtime.txt
@@ -158,6 +166,8 @@ requirements: $(READY) ## Lock the newest allowed versions, with hashes
 		pyproject.toml requirements/peers.in -o requirements/peers.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		requirements/docs.in -o requirements/docs.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+		requirements/audit.in -o requirements/audit.txt
 
 clean: ## Remove the virtual environment, caches and the data of make run
-	@rm -rf $(VENV) .venv-peers .venv-docs .docs site .minegnk .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-peers .venv-docs .venv-audit .docs site .minegnk .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

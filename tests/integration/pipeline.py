@@ -20,6 +20,7 @@ from services.cli.snapshot import TopicReader, TopicState
 from services.kernel.database import connect_arguments
 from services.kernel.errors import UnavailableError
 from services.kernel.events import Event
+from services.kernel.kafka import client_arguments
 from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import DatabaseSettings, KafkaSettings
 from services.kernel.topics import TOPICS, ensure_topics
@@ -200,7 +201,7 @@ async def recreate_topics(kafka: KafkaSettings) -> None:
     Much quicker than another Kafka (half a second), and unlike groups, which services name themselves, it separates
     the modules whatever one of them left behind.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    admin = AIOKafkaAdminClient(**client_arguments(kafka))
     await admin.start()
     try:
         ours = {topic.name for topic in TOPICS}
@@ -221,7 +222,7 @@ async def recreate_topics(kafka: KafkaSettings) -> None:
 
 async def records_of(kafka: KafkaSettings, topic: str) -> list[ConsumerRecord]:
     """Every record of the topic, by partition and offset."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**client_arguments(kafka), enable_auto_commit=False)
     await consumer.start()
     try:
         partitions = [TopicPartition(topic, number) for number in await _partitions_of(kafka, topic)]
@@ -243,7 +244,7 @@ async def records_of(kafka: KafkaSettings, topic: str) -> list[ConsumerRecord]:
 
 
 async def _partitions_of(kafka: KafkaSettings, topic: str) -> list[int]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    admin = AIOKafkaAdminClient(**client_arguments(kafka))
     await admin.start()
     try:
         (described,) = await admin.describe_topics([topic])

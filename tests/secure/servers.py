@@ -10,13 +10,21 @@ from tests.secure.certificates import Authority, Certificate, needs_package
 
 USER = "minegnk"
 PASSWORD = "s3cret-of-kafka"
+SERVICES = ("ingest", "cache", "earnings", "api")
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 
 class SecuredKafka(KafkaServer):
-    """A broker that besides its plain port has one for each other protocol; they know one user, by SCRAM-SHA-512."""
+    """A broker that besides its plain port has one for each other protocol; they know its users by SCRAM-SHA-512.
 
-    _format_options = ("--add-scram", f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]")
+    Whoever needs no login, and USER, may do everything; a service's user what it is given the right to.
+    """
+
+    _format_options = tuple(
+        option
+        for user in (USER, *SERVICES)
+        for option in ("--add-scram", f"SCRAM-SHA-512=[name={user},password={PASSWORD}]")
+    )
 
     def __init__(self, directory: Path, authority: Authority) -> None:
         super().__init__(directory, free_port(), free_port())
@@ -46,6 +54,8 @@ listeners={listeners},CONTROLLER://127.0.0.1:{self.controller_port}
 advertised.listeners={listeners}
 listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=SCRAM-SHA-512
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:{USER};User:CN=a-client
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={_SCRAM}
 listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config={_SCRAM}
 listener.name.ssl.ssl.client.auth=required

@@ -1,17 +1,15 @@
-"""Kafka with TLS and SCRAM: every client gets through, and each mistake is a sentence that says what to do."""
+"""Kafka with TLS and SCRAM: each mistake is a sentence that says what to do (test_least_rights.py: all that works)."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from services.kernel.errors import UnavailableError
-from services.kernel.events import READINGS_TOPIC, NodeReading
 from services.kernel.settings import KafkaSettings
 from services.kernel.topics import ensure_topics
 from tests.integration.conftest import NewDatabase
-from tests.integration.pipeline import Pipeline, until
+from tests.integration.pipeline import Pipeline
 from tests.integration.test_cli_doctor import wrong
 from tests.integration.test_cli_errors import refused
 from tests.secure.certificates import Authority
@@ -52,41 +50,6 @@ def no_sources(tmp_path: Path) -> str:
     file = tmp_path / "none.toml"
     file.write_text("sources = []\n")
     return str(file)
-
-
-async def test_services_read_and_write_over_tls_with_a_password_from_a_file(
-    pipeline: Pipeline, secured: SecuredKafka, authority: Authority, no_sources: str, tmp_path: Path
-) -> None:
-    password = tmp_path / "password"
-    password.write_text(f"{PASSWORD}\n")
-    environment = variables(secured, "SASL_SSL", authority) | {
-        "MINEGNK_KAFKA_SASL_PASSWORD": "",
-        "MINEGNK_KAFKA_SASL_PASSWORD_FILE": str(password),
-        "MINEGNK_SOURCES_FILE": no_sources,
-    }
-    topics = pipeline.start("topics", **environment)
-    assert topics.process.wait(30) == 0, str(topics)
-    topics.ended = True
-    cache = pipeline.start("cache", **environment)
-    ingest = pipeline.start("ingest", **environment)
-    reading = NodeReading(
-        identifier="gonka1tls",
-        identifier_type="wallet",
-        source="hyperfusion",
-        observed_at=datetime.now(UTC) - timedelta(minutes=1),
-        status="healthy",
-    )
-    await pipeline.publish([reading])
-    await pipeline.drained(READINGS_TOPIC)
-    assert await pipeline.rows("SELECT status FROM node_stats_cache") == [("healthy",)]
-
-    async def faust_has_joined() -> bool:
-        assert ingest.process.poll() is None, str(ingest)
-        return "duty_assigned" in ingest.log.read_text()
-
-    await until(faust_has_joined, "Faust's own consumer has its partitions")
-    assert cache.stop() == 0
-    assert ingest.stop() == 0
 
 
 def test_a_certificate_of_the_client_lets_in_as_well(

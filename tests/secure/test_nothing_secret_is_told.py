@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import jwt
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings
 
 from services.kernel import settings as every
 from services.kernel.events import SOURCE_STATUS_TOPIC
+from services.kernel.keys import API_KEYS, PUSH_KEYS
 from services.kernel.settings import DatabaseSettings, secret_variables
 from tests.captured import Reply, serving
 from tests.integration.conftest import NewDatabase
@@ -205,9 +207,10 @@ ODD_ANSWERS: dict[Reply, str] = {
 async def asked(port: int) -> str:
     """What is answered to keys that are not known, in the right place and in a wrong one."""
     token = jwt.encode({"sub": "x", "exp": 1}, SECRETS["MINEGNK_API_JWT_SECRET"])
+    known_forms = [form.text(uuid4(), f"{MARK:x<43}") for form in (API_KEYS, PUSH_KEYS)]
     answers = []
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-        for key in (secret("key"), f"gnk_{secret('key')}", token, f"{token}{MARK}"):
+        for key in (secret("key"), *known_forms, token, f"{token}{MARK}"):
             for path in ("/api/v1/sources", "/v1/readings"):
                 answer = await client.post(path, params={"key": key}, headers={"Authorization": f"Bearer {key}"})
                 answers.append(f"{answer.headers} {answer.text}")
