@@ -144,7 +144,13 @@ async def test_services_that_run_into_failures(
     pipeline: Pipeline, marked_login: DatabaseSettings, tmp_path: Path
 ) -> None:
     await recreate_topics(pipeline.kafka)
-    async with serving({}) as server:
+    traces = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        traces.append(await request.read())
+        return web.Response(status=401)
+
+    async with serving({"/v1/traces": refuse}) as server:
         sources = tmp_path / "sources.toml"
         sources.write_text(tracker("odd", server.url) + tracker("away", f"http://127.0.0.1:{free_port()}"))
         ports = {"MINEGNK_API_PORT": free_port(), "MINEGNK_PUSH_PORT": free_port()}
@@ -154,6 +160,8 @@ async def test_services_that_run_into_failures(
             "MINEGNK_SOURCES_FILE": str(sources),
             "MINEGNK_LOG_LEVEL": "DEBUG",
             "MINEGNK_API_ACCESS": "keys",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": server.url,
+            "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{secret('collector')}",
             **{name: str(port) for name, port in ports.items()},
             **{name: value for name, value in SECRETS.items() if "KAFKA" not in name},
         }
@@ -186,9 +194,14 @@ async def test_services_that_run_into_failures(
             worker.stop()
     statuses = await records_of(pipeline.kafka, SOURCE_STATUS_TOPIC)
     assert {record.key for record in statuses} == {b"odd", b"away"}
+    assert traces
     check(
         {name: worker.log.read_text() for name, worker in workers.items()}
-        | {"an answer": "\n".join(answers), "a status": "\n".join(str(record.value) for record in statuses)}
+        | {
+            "an answer": "\n".join(answers),
+            "a status": "\n".join(str(record.value) for record in statuses),
+            "a trace": "\n".join(map(str, traces)),
+        }
     )
 
 
