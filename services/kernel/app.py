@@ -79,7 +79,7 @@ def faust_app(name: str, kafka: KafkaSettings, service: ServiceSettings) -> faus
 
 def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCredentials | None:
     """What `client_arguments` says of security, as Faust takes it."""
-    context = kafka.ssl_context()
+    context = kafka.ssl_context
     if kafka.sasl_password is not None:
         return faust.SASLCredentials(
             username=kafka.sasl_username,

@@ -31,9 +31,10 @@ def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def _security(settings: KafkaSettings) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"security_protocol": settings.security_protocol}
-    if settings.encrypted:
-        arguments["ssl_context"] = settings.ssl_context()
+    arguments: dict[str, Any] = {
+        "security_protocol": settings.security_protocol,
+        "ssl_context": settings.ssl_context,
+    }
     if settings.sasl_password is not None:
         arguments |= {
             "sasl_mechanism": settings.sasl_mechanism,

@@ -32,7 +32,7 @@ Seconds = Annotated[timedelta, BeforeValidator(_number_of_seconds)]
 class DatabaseSettings(BaseSettings):
     """Where PostgreSQL is: the variables of MineGNK's specification."""
 
-    model_config = SettingsConfigDict(env_prefix="DB_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DB_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     host: str = Field("localhost", description="PostgreSQL's host")
     port: int = Field(5432, ge=1, le=65535, description="PostgreSQL's port")
@@ -89,7 +89,7 @@ class DatabaseSettings(BaseSettings):
 class KafkaSettings(BaseSettings):
     """Where Kafka is, and how it is spoken to."""
 
-    model_config = SettingsConfigDict(env_prefix="MINEGNK_KAFKA_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="MINEGNK_KAFKA_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     bootstrap_servers: str = Field("localhost:9092", description="Kafka brokers, host:port separated by commas")
     session_timeout: Seconds = Field(
@@ -138,7 +138,7 @@ class KafkaSettings(BaseSettings):
                 f"{protocol} and MINEGNK_KAFKA_SASL_MECHANISM is PLAIN, which would show the password to the network: "
                 "set the protocol to SASL_SSL, or the mechanism to SCRAM-SHA-512."
             )
-        self.ssl_context()
+        _ = self.ssl_context  # its files are read now, or not at all
         return self
 
     @property
@@ -151,8 +151,9 @@ class KafkaSettings(BaseSettings):
         """Whether clients speak TLS."""
         return self.security_protocol.endswith("SSL")
 
+    @cached_property
     def ssl_context(self) -> ssl.SSLContext | None:
-        """What a client trusts and shows, as the files are now; None without TLS. Raises ConfigurationError."""
+        """What a client trusts and shows; None without TLS."""
         if not self.encrypted:
             return None
         return client_context(

@@ -104,6 +104,14 @@ def test_a_secret_that_does_not_fit_is_not_repeated(tmp_path: Path, monkeypatch:
     assert "too-short" not in str(caught.value)
 
 
+def test_what_is_set_to_nothing_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for settings in (DatabaseSettings, KafkaSettings):
+        expected = load(settings)
+        for name in settings.model_fields:
+            monkeypatch.setenv(f"{settings.model_config['env_prefix']}{name}".upper(), "")
+        assert load(settings) == expected
+
+
 LOGIN = {"SASL_USERNAME": "u", "SASL_PASSWORD": "p"}
 
 
