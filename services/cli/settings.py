@@ -26,8 +26,8 @@ _INTRODUCTION: Final = """\
 Services and commands take their settings from environment variables, and from nowhere else; the trackers stand in the
 file that `MINEGNK_SOURCES_FILE` names ([following another tracker](trackers.md)). Nothing has to be set for a
 PostgreSQL and a Kafka on the same machine. A value that does not fit ends the process with a sentence that names the
-variable. `minegnk settings` shows what is set, and `minegnk doctor` whether it works. The variables of the compose
-file are explained in `.env.example`.
+variable. A secret may also come from a file: `NAME_FILE` instead of `NAME`. `minegnk settings` shows what is set, and
+`minegnk doctor` whether it works. The variables of the compose file are explained in `.env.example`.
 
 Written by `make references` from the code.
 """
