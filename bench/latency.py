@@ -40,10 +40,19 @@ class Latency:
 
 
 async def latency(pipeline: Pipeline, *, nodes: int, rate: int, seconds: float) -> Latency:
-    """Measure at so many readings a second, while a cache service works. The first seconds do not count."""
-    await pipeline.publish([reading(0, datetime.now(UTC), 0)])
-    await pipeline.drained(READINGS_TOPIC, seconds=60)  # it has started
-    publishing = asyncio.create_task(_publish(pipeline, nodes, rate, _WARM_SECONDS + seconds))
+    """Measure at so many readings a second, while a cache service works. The first seconds do not count.
+
+    Looks until the last reading has been consumed: a service that falls behind is seen to.
+    """
+    await pipeline.publish([reading(node, datetime.now(UTC), 0) for node in range(nodes)])
+    await pipeline.drained(READINGS_TOPIC, seconds=60)  # it has started, and every node has its row
+
+    async def publish() -> float:
+        achieved = await _publish(pipeline, nodes, rate, _WARM_SECONDS + seconds)
+        await pipeline.drained(READINGS_TOPIC, seconds=60)
+        return achieved
+
+    publishing = asyncio.create_task(publish())
     await asyncio.sleep(_WARM_SECONDS)
     seen = await _look(pipeline, publishing)
     achieved = await publishing
