@@ -42,37 +42,59 @@ def reduce_readings(readings: Iterable[NodeReading]) -> Reduced:
     Of two readings with one identity the first stays. Preferences between sources are not applied here: they live in
     tracker_sources, and the statement that merges reads them.
     """
-    # Grouped first: a node's readings of a batch are many when a backlog is worked off, and then this loop is the cost.
-    groups: dict[tuple[str, str], list[NodeReading]] = {}
+    # Grouped first: a node's readings of a batch are many when a backlog is worked off, and one in a large network;
+    # either way this loop is the cost.
+    groups: dict[tuple[str, str], NodeReading | list[NodeReading]] = {}
     for reading in readings:
         key = (reading.identifier, reading.source)
-        if key in groups:
-            groups[key].append(reading)
+        held = groups.get(key)
+        if held is None:
+            groups[key] = reading
+        elif isinstance(held, list):
+            held.append(reading)
         else:
-            groups[key] = [reading]
+            groups[key] = [held, reading]
     reduced = Reduced()
     slots = _SlotReducer(reduced.slots)
     for key, group in groups.items():
-        reduced.types.setdefault(key[0], group[0].identifier_type)
-        times = [reading.observed_at for reading in group]
-        # Mostly each is later than the one before, which saves hashing them, and looking for the newest.
-        ordered = all(map(lt, times, times[1:]))
-        reduced.distinct += len(group) if ordered else len(set(times))
-        if with_status := [reading for reading in group if reading.status is not None]:
-            # Of equals the first.
-            reduced.stats[key] = with_status[-1] if ordered else max(with_status, key=_OBSERVED_AT)
-            if probed := [reading for reading in with_status if reading.health_probed]:
-                slots.see(key[0], probed, *((times[0], times[-1]) if ordered else (min(times), max(times))))
-        if describing := [
-            reading
-            for reading in group
-            if reading.display_name is not None
-            or reading.gpu_type is not None
-            or reading.region is not None
-            or reading.tokens_per_sec is not None
-        ]:
-            _reduce_facts(reduced.facts, describing)
+        if isinstance(group, list):
+            _reduce_group(reduced, slots, key, group)
+            continue
+        reduced.types.setdefault(key[0], group.identifier_type)
+        reduced.distinct += 1
+        if group.status is not None:
+            reduced.stats[key] = group
+            if group.health_probed:
+                slots.see(key[0], group.observed_at, group.status == "healthy")
+        if _describes(group):
+            _reduce_facts(reduced.facts, [group])
     return reduced
+
+
+def _reduce_group(reduced: Reduced, slots: "_SlotReducer", key: tuple[str, str], group: Sequence[NodeReading]) -> None:
+    """Note a node's readings from one source."""
+    reduced.types.setdefault(key[0], group[0].identifier_type)
+    times = [reading.observed_at for reading in group]
+    # Mostly each is later than the one before, which saves hashing them, and looking for the newest.
+    ordered = all(map(lt, times, times[1:]))
+    reduced.distinct += len(group) if ordered else len(set(times))
+    if with_status := [reading for reading in group if reading.status is not None]:
+        # Of equals the first.
+        reduced.stats[key] = with_status[-1] if ordered else max(with_status, key=_OBSERVED_AT)
+        if probed := [reading for reading in with_status if reading.health_probed]:
+            slots.see_all(key[0], probed, *((times[0], times[-1]) if ordered else (min(times), max(times))))
+    if describing := [reading for reading in group if _describes(reading)]:
+        _reduce_facts(reduced.facts, describing)
+
+
+def _describes(reading: NodeReading) -> bool:
+    """Whether the reading carries a fact."""
+    return (
+        reading.display_name is not None
+        or reading.gpu_type is not None
+        or reading.region is not None
+        or reading.tokens_per_sec is not None
+    )
 
 
 _OBSERVED_AT = attrgetter("observed_at")
@@ -89,28 +111,27 @@ class _SlotReducer:
     def _move_to(self, moment: datetime) -> None:
         self._begin, self._end = slot_bounds(moment)
         self._day, slot = slot_of(moment)
-        self._bit = slot_bit(slot)
+        bit = slot_bit(slot)
+        self._healthy, self._unhealthy = Slots(bit, bit), Slots(0, bit)
 
-    def see(self, identifier: str, readings: Sequence[NodeReading], earliest: datetime, latest: datetime) -> None:
+    def see(self, identifier: str, moment: datetime, healthy: bool) -> None:
+        """Note one reading of a node."""
+        if not self._begin <= moment < self._end:
+            self._move_to(moment)
+        key, new = (identifier, self._day), self._healthy if healthy else self._unhealthy
+        held = self._slots.setdefault(key, new)
+        if held is not new:
+            self._slots[key] = held | new
+
+    def see_all(self, identifier: str, readings: Sequence[NodeReading], earliest: datetime, latest: datetime) -> None:
         """Note those of one node, none of them earlier or later than this."""
         if not self._begin <= earliest < self._end:
             self._move_to(earliest)
         if latest < self._end:
-            self._note(identifier, any(reading.status == "healthy" for reading in readings))
+            self.see(identifier, earliest, any(reading.status == "healthy" for reading in readings))
             return
         for reading in readings:
-            if not self._begin <= reading.observed_at < self._end:
-                self._move_to(reading.observed_at)
-            self._note(identifier, reading.status == "healthy")
-
-    def _note(self, identifier: str, healthy: bool) -> None:
-        key = (identifier, self._day)
-        of_day = self._slots.get(key)
-        if of_day is None:
-            of_day = self._slots[key] = Slots()
-        of_day.seen |= self._bit
-        if healthy:
-            of_day.healthy |= self._bit
+            self.see(identifier, reading.observed_at, reading.status == "healthy")
 
 
 def _reduce_facts(facts: dict[tuple[str, str], Fact], readings: Sequence[NodeReading]) -> None:

@@ -14,6 +14,7 @@ from asyncpg import BitString, Record
 
 from services.cache.merge import Reduced, newest_totals, reduce_readings
 from services.cache.uptime import Slots, slot_bit, slot_bytes, slot_of
+from services.kernel.arrays import column, joined, joined_numbers, joined_times, moment
 from services.kernel.database import Connection, Database
 from services.kernel.events import OPERATOR_SOURCE, NodeReading, SourceStatus
 from services.kernel.halving import Applied
@@ -49,9 +50,11 @@ def _newer(reading: str, row: str) -> str:
 # LATERAL ... LIMIT here and below: a look-up for each row, never a join with the whole table by a guess of the planner.
 MERGE_STATS: Final = f"""
 WITH reading AS (
-    SELECT node_id, source, fetched_at, status, jobs_day, active_model, weight::numeric AS voting_weight
-    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::integer[], $6::text[], $7::text[])
-        AS reading (node_id, source, fetched_at, status, jobs_day, active_model, weight)
+    SELECT node_id, source, {moment("observed")} AS fetched_at, status, jobs_day, active_model, voting_weight
+    FROM unnest(
+        $1::uuid[], {column(2, "text")}, {column(3, "bigint")}, {column(4, "text")}, {column(5, "integer")},
+        {column(6, "text")}, {column(7, "numeric")}
+    ) AS reading (node_id, source, observed, status, jobs_day, active_model, voting_weight)
 ), incoming AS (
     SELECT DISTINCT ON (node_id) *
     FROM reading
@@ -287,12 +290,12 @@ async def _merge_stats(connection: Connection, ids: Mapping[str, UUID], reduced:
     return await connection.fetch(
         MERGE_STATS,
         [ids[reading.identifier] for reading in newest],
-        [reading.source for reading in newest],
-        [reading.observed_at for reading in newest],
-        [reading.status for reading in newest],
-        [reading.jobs_day for reading in newest],
-        [reading.active_model for reading in newest],
-        [None if (weight := reading.voting_weight) is None else str(weight) for reading in newest],  # sent far sooner
+        joined([reading.source for reading in newest]),
+        joined_times([reading.observed_at for reading in newest]),
+        joined([reading.status for reading in newest]),
+        joined_numbers([reading.jobs_day for reading in newest]),
+        joined([reading.active_model for reading in newest]),
+        joined_numbers([reading.voting_weight for reading in newest]),
     )
 
 
@@ -319,7 +322,7 @@ def _new_slots(database: Database, ids: Mapping[str, UUID], reduced: Reduced) ->
         held = known.get(key)
         if held is None:
             new[key] = slots
-        elif slots.seen & ~held.seen or slots.healthy & ~held.healthy:
+        elif slots.seen | held.seen != held.seen or slots.healthy | held.healthy != held.healthy:
             new[key] = slots | held
     return new
 

@@ -30,7 +30,7 @@ def slot_bit(slot: int) -> int:
     return 1 << (SLOTS_PER_DAY - 1 - slot)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Slots:
     """The slots of one day in which a node was seen, and seen healthy."""
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from services.earnings.ledger import DayAmount, Fact, basis_of, project
+from services.kernel.arrays import column, joined, joined_numbers
 from services.kernel.database import Connection
 
 DEFAULT_ORDER: Final = 100
@@ -59,10 +60,11 @@ LOCK_ORDER: Final = "SELECT pg_advisory_xact_lock(hashtextextended('minegnk.sour
 
 # ngonka become GNK once, after summing (gnk_of_ngonka). A date without an amount lost its basis. The column's default
 # makes ids of the same kind; without the extension for it, it takes five times as long.
-WRITE_HISTORY: Final = """
+WRITE_HISTORY: Final = f"""
 WITH desired AS (
     SELECT node_id, date, gnk_of_ngonka(amount_ngonka) AS earnings_gnk, left(source, 50) AS source
-    FROM unnest($1::uuid[], $2::date[], $3::numeric[], $4::text[]) AS day (node_id, date, amount_ngonka, source)
+    FROM unnest($1::uuid[], {column(2, "date")}, {column(3, "numeric")}, {column(4, "text")})
+        AS day (node_id, date, amount_ngonka, source)
 ), gone AS (
     DELETE FROM earnings_history AS held USING desired
     WHERE desired.earnings_gnk IS NULL AND held.node_id = desired.node_id AND held.date = desired.date
@@ -78,7 +80,7 @@ WHERE desired.earnings_gnk IS NOT NULL
     AND (known.earnings_gnk, known.source) IS DISTINCT FROM (desired.earnings_gnk, desired.source)
 ORDER BY node_id, date
 ON CONFLICT (node_id, date) DO UPDATE SET earnings_gnk = EXCLUDED.earnings_gnk, source = EXCLUDED.source
-"""
+"""  # noqa: S608 - put together from constants
 
 # The newest date's amount, and the sum of the facts that won (or the preferred source's lifetime counter when that is
 # larger: it also knows what was earned before the first epoch on record). Only where several sources report one node
@@ -166,9 +168,9 @@ async def project_touched(
     await connection.execute(
         WRITE_HISTORY,
         [node for node, _ in days],
-        [day for _, day in days],
-        [amount and amount.amount for amount in days.values()],
-        [amount and amount.source for amount in days.values()],
+        joined([day.isoformat() for _, day in days]),
+        joined_numbers(amount and amount.amount for amount in days.values()),
+        joined([amount and amount.source for amount in days.values()]),
     )
     await connection.execute(WRITE_TOTALS, list(touched), list(order), list(order.values()), DEFAULT_ORDER)
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from services.earnings.ledger import LedgerKey, Reduced, Settlement, reduce_reports, version_of
 from services.earnings.projection import lock_nodes, project_touched
 from services.earnings.source_order import follow_order
+from services.kernel.arrays import column, joined, joined_numbers, joined_times, moment
 from services.kernel.database import Connection, Database
 from services.kernel.errors import ProjectionError
 from services.kernel.events import EarningsReport
@@ -51,9 +52,18 @@ SELECT DISTINCT node_id, period FROM earnings_ledger WHERE kind = 'epoch' AND pe
 # already was (held), and whether history may be another by it (counts): history rests on amounts and on what is final,
 # so that a poll which says the same again, only later, concerns the ledger alone.
 # LATERAL ... LIMIT keeps the planner from joining with the whole ledger, which it would do while it is small, and go
-# on doing by that plan. Amounts come as bigint (none is beyond ±10^18), which is sent far sooner than numeric.
-MERGE_LEDGER: Final = """
-WITH compared AS (
+# on doing by that plan. Amounts come as bigint: none is beyond ±10^18.
+MERGE_LEDGER: Final = f"""
+WITH new AS (
+    SELECT node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, method,
+        {moment("observed")} AS observed_at, place
+    FROM unnest(
+        $1::uuid[], {column(2, "text")}, {column(3, "text")}, {column(4, "integer")}, {column(5, "bigint")},
+        {column(6, "bigint")}, {column(7, "bigint")}, $8::boolean[], $9::boolean[], {column(10, "text")},
+        {column(11, "bigint")}
+    ) WITH ORDINALITY AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed,
+        method, observed, place)
+), compared AS (
     SELECT new.*,
         known.node_id IS NULL
         OR (new.final, new.observed_at, new.amount_ngonka, new.work_ngonka IS NOT NULL, coalesce(new.work_ngonka, 0),
@@ -66,11 +76,7 @@ WITH compared AS (
         IS NOT DISTINCT FROM (known.final, known.observed_at, known.amount_ngonka, known.work_ngonka,
             known.reward_ngonka, known.claimed, known.method) AS held,
         (new.amount_ngonka, new.final) IS DISTINCT FROM (known.amount_ngonka, known.final) AS other
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[], $7::bigint[],
-        $8::boolean[], $9::boolean[], $10::text[], $11::timestamptz[])
-        WITH ORDINALITY AS new (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final,
-            claimed, method, observed_at, place)
-    LEFT JOIN LATERAL (
+    FROM new LEFT JOIN LATERAL (
         SELECT * FROM earnings_ledger AS known
         WHERE (known.node_id, known.source, known.kind, known.period) = (new.node_id, new.source, new.kind, new.period)
         LIMIT 1
@@ -89,15 +95,21 @@ WITH compared AS (
 SELECT array_agg(better ORDER BY place) AS better, array_agg(held ORDER BY place) AS held,
     array_agg(better AND other ORDER BY place) AS counts
 FROM compared
-"""
+"""  # noqa: S608 - put together from constants
 
 # What was believed, and since when: a repeated poll adds nothing, a restatement adds a row.
-MERGE_VERSIONS: Final = """
+MERGE_VERSIONS: Final = f"""
+WITH new AS (
+    SELECT node_id, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed,
+        {moment("observed")} AS observed_at
+    FROM unnest(
+        $1::uuid[], {column(2, "text")}, {column(3, "text")}, {column(4, "integer")}, $5::boolean[],
+        {column(6, "bigint")}, {column(7, "bigint")}, {column(8, "bigint")}, $9::boolean[], {column(10, "bigint")}
+    ) AS new (node_id, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed, observed)
+)
 INSERT INTO earnings_ledger_version AS held
     (node_id, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed, observed_at)
-SELECT new.* FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::boolean[], $6::bigint[],
-    $7::bigint[], $8::bigint[], $9::boolean[], $10::timestamptz[])
-    AS new (node_id, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed, observed_at)
+SELECT new.* FROM new
 LEFT JOIN LATERAL (
     SELECT observed_at FROM earnings_ledger_version AS known
     WHERE (known.node_id, known.source, known.kind, known.period, known.final, known.amount_ngonka)
@@ -110,7 +122,7 @@ WHERE known.observed_at IS NULL OR new.observed_at < known.observed_at
 ORDER BY new.node_id, new.source, new.kind, new.period
 ON CONFLICT (node_id, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed) DO UPDATE
 SET observed_at = EXCLUDED.observed_at WHERE EXCLUDED.observed_at < held.observed_at
-"""
+"""  # noqa: S608 - put together from constants
 
 
 class Merged(NamedTuple):
@@ -224,35 +236,35 @@ async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced
     (merged,) = await connection.fetch(
         MERGE_LEDGER,
         *_key_columns(ids, keys),
-        [version.amount for version in versions],
-        [version.work for version in versions],
-        [version.reward for version in versions],
+        joined_numbers(version.amount for version in versions),
+        joined_numbers(version.work for version in versions),
+        joined_numbers(version.reward for version in versions),
         [version.final for version in versions],
         [version.claimed for version in versions],
-        [report.method for report in reduced.winners.values()],
-        [report.observed_at for report in reduced.winners.values()],
+        joined([report.method for report in reduced.winners.values()]),
+        joined_times(report.observed_at for report in reduced.winners.values()),
     )
     said = [version for _, version in reduced.versions]
     await connection.execute(
         MERGE_VERSIONS,
         *_key_columns(ids, [key for key, _ in reduced.versions]),
         [version.final for version in said],
-        [version.amount for version in said],
-        [version.work for version in said],
-        [version.reward for version in said],
+        joined_numbers(version.amount for version in said),
+        joined_numbers(version.work for version in said),
+        joined_numbers(version.reward for version in said),
         [version.claimed for version in said],
-        list(reduced.versions.values()),
+        joined_times(reduced.versions.values()),
     )
     return Merged(merged["better"] or (), merged["held"] or (), merged["counts"] or ())
 
 
-def _key_columns(ids: Mapping[str, UUID], keys: Sequence[LedgerKey]) -> list[list[Any]]:
-    return [
+def _key_columns(ids: Mapping[str, UUID], keys: Sequence[LedgerKey]) -> tuple[list[UUID], str, str, str]:
+    return (
         [ids[key.identifier] for key in keys],
-        [key.source for key in keys],
-        [key.kind for key in keys],
-        [key.period for key in keys],
-    ]
+        joined([key.source for key in keys]),
+        joined([key.kind for key in keys]),
+        joined_numbers(key.period for key in keys),
+    )
 
 
 def _touched(

@@ -59,8 +59,8 @@ MERGING = (
         name="reading-ranked-by-arrival",
         guarantee="A reading's rank is the time of what it saw, not the time at which it came.",
         file=_CACHE,
-        old="[reading.observed_at for reading in newest],",
-        new='[__import__("datetime").datetime.now(reading.observed_at.tzinfo) for reading in newest],',
+        old="joined_times([reading.observed_at for reading in newest])",
+        new='joined_times([__import__("datetime").datetime.now(reading.observed_at.tzinfo) for reading in newest])',
         test=_TESTS + "test_a_reading_that_arrives_late_replaces_nothing",
     ),
     Mutation(
