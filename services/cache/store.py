@@ -318,7 +318,7 @@ def _new_slots(database: Database, ids: Mapping[str, UUID], reduced: Reduced) ->
     known: Mapping[tuple[UUID, date], Slots] = database.remembered(_SLOTS)
     new = {}
     for (identifier, day), slots in reduced.slots.items():
-        key = (ids[identifier], day)
+        key = (ids[identifier], day)  # by id: a node that was deleted and made anew has no slots yet
         held = known.get(key)
         if held is None:
             new[key] = slots
