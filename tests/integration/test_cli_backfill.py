@@ -137,6 +137,11 @@ class Network:
         assert proof is not None
         return proof
 
+    async def followed(self) -> bool:
+        """Whether ingest has told about the source."""
+        records = await records_of(self.pipeline.kafka, SOURCE_STATUS_TOPIC)
+        return any(msgspec.json.decode(record.value)["source"] == self.source for record in records)
+
     async def requests(self) -> Counter[int]:
         """How often each epoch was asked for."""
         records = await records_of(self.pipeline.kafka, REFRESH_TOPIC)
@@ -186,6 +191,7 @@ async def simulated(earnings: Pipeline, tmp_path: Path) -> AsyncIterator[Network
 
 async def test_past_epochs_are_what_the_network_paid_and_nothing_is_asked_for_twice(simulated: Network) -> None:
     simulated.ingest()
+    await until(simulated.followed, "ingest follows the source")  # else its start may outlast the asking
     first = await simulated.backfill()
     epochs = simulated.last_past - FIRST_EPOCH + 1
     assert epochs > 40
