@@ -367,9 +367,10 @@ async def test_live_epochs_settle_while_a_backfill_goes_on(earnings: Pipeline, t
 
 
 async def test_faults_of_the_source_delay_and_change_nothing(simulated: Network) -> None:
-    simulated.fault(kind="500", path=SUMMARIES, probability=0.2)
-    simulated.fault(kind="truncated_list", path=SUMMARIES, probability=0.2, keep=5)
-    simulated.fault(kind="truncated_body", path=SUMMARIES, probability=0.05)
+    # Not for ever: an epoch is given up that fails five times, and one of 44 would.
+    simulated.fault(kind="500", path=SUMMARIES, probability=0.2, count=12)
+    simulated.fault(kind="truncated_list", path=SUMMARIES, probability=0.2, count=12, keep=5)
+    simulated.fault(kind="truncated_body", path=SUMMARIES, probability=0.05, count=3)
     simulated.fault(kind="slow", probability=0.05, delay_seconds=0.3)
     simulated.ingest()
     outcome = await simulated.backfill()
