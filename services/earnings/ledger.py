@@ -54,34 +54,42 @@ class Reduced:
     types: dict[str, IdentifierType] = field(default_factory=dict)
     winners: dict[LedgerKey, EarningsReport] = field(default_factory=dict)
     versions: dict[tuple[LedgerKey, Version], datetime] = field(default_factory=dict)  # → first observed
-    settlements: dict[int, Settlement] = field(default_factory=dict)  # by epoch
-    distinct: set[tuple[LedgerKey, "Rank"]] = field(default_factory=set)  # whoever equals in both says the same
+    distinct: int = 0  # reports, each counted once: whoever equals in key and rank says the same
 
 
 def reduce_reports(reports: Iterable[EarningsReport]) -> Reduced:
-    """The winning report of each ledger row, every distinct version, and the best settlement of each epoch."""
-    reduced = Reduced()
-    best: dict[LedgerKey, Rank] = {}  # the winners' ranks
+    """The winning report of each ledger row, and every distinct version of it."""
+    # Grouped first: mostly a row is told of once in a batch, and then there is nothing to compare.
+    groups: dict[LedgerKey, list[EarningsReport]] = {}
     for report in reports:
-        reduced.types.setdefault(report.identifier, report.identifier_type)
         key = LedgerKey(report.identifier, report.source, report.kind, report.period_number)
-        place = rank(report)
-        reduced.distinct.add((key, place))
-        held = best.get(key)
-        if held is None or place > held:
-            best[key] = place
-            reduced.winners[key] = report
-        if report.final or report.kind != "epoch":  # an estimate of the running epoch is no statement to be kept
-            version = key, version_of(report)
-            first = reduced.versions.get(version)
-            if first is None or report.observed_at < first:
-                reduced.versions[version] = report.observed_at
-        if report.kind == "epoch" and report.final and report.settled_at is not None:
-            proposal = Settlement(report.settled_exact, report.observed_at, report.settled_at, report.source)
-            known = reduced.settlements.get(key.period)
-            if known is None or proposal > known:
-                reduced.settlements[key.period] = proposal
+        groups.setdefault(key, []).append(report)
+    reduced = Reduced()
+    for key, group in groups.items():
+        report = group[0] if len(group) == 1 else max(group, key=rank)  # of equals the first
+        reduced.distinct += 1 if len(group) == 1 else len(set(map(rank, group)))
+        reduced.types.setdefault(key.identifier, report.identifier_type)
+        reduced.winners[key] = report
+        for report in group:
+            if report.final or report.kind != "epoch":  # an estimate of the running epoch is no statement to be kept
+                version = key, version_of(report)
+                first = reduced.versions.get(version)
+                if first is None or report.observed_at < first:
+                    reduced.versions[version] = report.observed_at
     return reduced
+
+
+def dating_reports(reports: Iterable[EarningsReport]) -> dict[int, tuple[Settlement, EarningsReport]]:
+    """The best settlement that these reports tell of each epoch, and the report that tells it."""
+    best: dict[int, tuple[Settlement, EarningsReport]] = {}
+    for report in reports:
+        if report.settled_at is not None and report.final and report.kind == "epoch":
+            proposal = Settlement(report.settled_exact, report.observed_at, report.settled_at, report.source)
+            epoch = report.period_number
+            known = best.get(epoch)
+            if known is None or proposal > known[0]:
+                best[epoch] = proposal, report
+    return best
 
 
 Rank: TypeAlias = tuple[bool, datetime, int, tuple[bool, int], tuple[bool, int], tuple[bool, bool], str]
@@ -106,11 +114,14 @@ def rank(report: EarningsReport) -> Rank:
 
 def version_of(report: EarningsReport) -> Version:
     """What the report says, without when it was said."""
-
-    def whole(value: int | str | None) -> int | None:
-        return None if value is None else int(value)
-
-    return Version(report.final, report.amount, whole(report.work_ngonka), whole(report.reward_ngonka), report.claimed)
+    work, reward = report.work_ngonka, report.reward_ngonka
+    return Version(
+        report.final,
+        report.amount,
+        None if work is None else int(work),
+        None if reward is None else int(reward),
+        report.claimed,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from services.earnings.ledger import LedgerKey, Reduced, Settlement, reduce_reports, version_of
+from services.earnings.ledger import LedgerKey, Reduced, Settlement, dating_reports, reduce_reports, version_of
 from services.earnings.projection import lock_nodes, project_touched
 from services.earnings.source_order import follow_order
 from services.kernel.arrays import column, joined, joined_numbers, joined_times, moment
@@ -19,7 +19,7 @@ from services.kernel.database import Connection, Database
 from services.kernel.errors import ProjectionError
 from services.kernel.events import EarningsReport
 from services.kernel.halving import Applied
-from services.kernel.lanes import apply_in_lanes
+from services.kernel.lanes import LEAST_ROWS, apply_in_lanes
 from services.kernel.nodes import known_node_ids
 from services.kernel.transient import classify
 
@@ -139,7 +139,15 @@ async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -
     A large batch is several transactions, each of other nodes; it is applied when all of them have committed.
     """
     await follow_order(database)
-    return await apply_in_lanes(reports, partial(_apply, database), rows=len(reports))
+    if len(reports) < 2 * LEAST_ROWS:
+        return await _apply(database, reports)
+    # Ahead of the lanes go the reports that date the epochs: all lanes have these epochs, and where one is new each
+    # would wait for whichever came first to commit.
+    ahead = [report for _, report in dating_reports(reports).values()]
+    own = set(map(id, ahead))
+    others = [report for report in reports if id(report) not in own]
+    dated = await _apply(database, ahead) if ahead else Applied(0)
+    return dated.plus(await apply_in_lanes(others, partial(_apply, database), rows=len(others)))
 
 
 async def _apply(database: Database, reports: Sequence[EarningsReport]) -> Applied:
@@ -150,7 +158,9 @@ async def _apply(database: Database, reports: Sequence[EarningsReport]) -> Appli
     """
     reduced = reduce_reports(reports)
     async with database.transaction() as connection:
-        settlements, moved = await _merge_settlements(connection, reduced.settlements)
+        settlements, moved = await _merge_settlements(
+            connection, {epoch: settlement for epoch, (settlement, _) in dating_reports(reports).items()}
+        )
         ids = await known_node_ids(database, connection, reduced.types)
         moved_nodes = await _nodes_of(connection, moved)
         nodes = sorted({*(ids[identifier] for identifier in reduced.types), *moved_nodes})
@@ -169,7 +179,7 @@ async def _apply(database: Database, reports: Sequence[EarningsReport]) -> Appli
             raise ProjectionError("earnings_history could not be derived from the ledger") from error
     return Applied.counted(
         len(reports),
-        distinct=len(reduced.distinct),
+        distinct=reduced.distinct,
         changed=sum(merged.better),
         held=sum(merged.held),
     )

@@ -205,7 +205,7 @@ class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     @property
     def period_number(self) -> int:
         """The period as the ledger stores it: the epoch's number, or the UTC date as yyyymmdd."""
-        return int(str(self.period).replace("-", ""))
+        return self.period if isinstance(self.period, int) else int(self.period.replace("-", ""))
 
 
 class RefreshRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -25,6 +25,10 @@ class Applied(NamedTuple):
         duplicate = events - distinct + held
         return cls(changed, events - changed - duplicate, duplicate)
 
+    def plus(self, other: "Applied") -> "Applied":
+        """What became of both."""
+        return Applied(*map(sum, zip(self, other, strict=True)))
+
 
 class Refused(NamedTuple):
     """The place of an event in its batch that the database refuses, and the database's words."""
@@ -54,5 +58,4 @@ async def apply_by_halves(
     middle = len(events) // 2
     first, refused = await apply_by_halves(events[:middle], apply, begin=begin)
     second, refused_too = await apply_by_halves(events[middle:], apply, begin=begin + middle)
-    both = Applied(*(one + other for one, other in zip(first, second, strict=True)))
-    return both, refused + refused_too
+    return first.plus(second), refused + refused_too

@@ -44,8 +44,8 @@ DECIDING = (
         name="reports-by-arrival-in-memory",
         guarantee="Of a batch's reports of one ledger row the greatest rank wins, not the last that came.",
         file="services/earnings/ledger.py",
-        old="if held is None or place > held:",
-        new="if held is None or place is not held:",
+        old="else max(group, key=rank)  # of equals the first",
+        new="else group[-1]",
         test=_LEDGER + "test_a_restatement_replaces_and_both_versions_are_kept",
     ),
     Mutation(
@@ -60,8 +60,8 @@ DECIDING = (
         name="interpolated-outranks-exact",
         guarantee="An exact time of settlement outranks a later interpolated one.",
         file="services/earnings/ledger.py",
-        old="if known is None or proposal > known:",
-        new="if known is None or proposal.observed_at > known.observed_at:",
+        old="if known is None or proposal > known[0]:",
+        new="if known is None or proposal.observed_at > known[0].observed_at:",
         test=_LEDGER + "test_an_exact_settlement_outranks_a_later_interpolated_one[False]",
     ),
     Mutation(
