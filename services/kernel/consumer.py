@@ -1,24 +1,26 @@
 """The batch consumer: the one way in which readings and earnings are consumed.
 
-    poll → decode each record → handle the batch in one database transaction → dead letters confirmed → commit offsets
+    poll → decode each record → handle the batch in the database → dead letters confirmed → commit offsets
 
-Two loops run side by side: one polls and decodes the next batch, for as long as the other has one in hand. What goes
-wrong ends in one of three ways (`transient.classify`): what passes by itself is retried in place while polling goes on
-with paused partitions; what a record is to blame for goes to the dead letters; anything else stops the service. Offsets
-are committed explicitly, {partition: last handled + 1}, and only of partitions that were held since the poll, so a
-record is repeated after a fault, never skipped; that handlers are merges makes the repetition harmless. A partition
-with too many invalid records is held (`holds`); a third loop looks whether an operator lets it go on.
+Two loops run side by side: one polls and decodes the next batch while the other has some in hand. When there is a
+backlog these are two: while PostgreSQL writes one, this process prepares the next. They are finished (dead letters,
+commit) one after the other, as they were polled, so that nothing is committed before everything ahead of it is done.
+What goes wrong ends in one of three ways (`transient.classify`): what passes by itself is retried in place while
+polling goes on with paused partitions; what a record is to blame for goes to the dead letters; anything else stops the
+service. Offsets are committed explicitly, {partition: last handled + 1}, and only of partitions that were held since
+the poll, so a record is repeated after a fault, never skipped; that handlers are merges makes the repetition harmless.
+A partition with too many invalid records is held (`holds`); a third loop looks whether an operator lets it go on.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
-from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
@@ -32,12 +34,13 @@ from mode import Service
 
 from services.kernel import holds
 from services.kernel.backoff import pauses
+from services.kernel.batches import Batch, Run, Waiting
 from services.kernel.dead_letters import DeadLetter, RecordSender, send_letters
 from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import E
-from services.kernel.halving import Applied, apply_by_halves
+from services.kernel.halving import Applied, Refused, apply_by_halves
 from services.kernel.holds import Hold, InvalidLimit
-from services.kernel.parsed import Record, whole
+from services.kernel.parsed import whole
 from services.kernel.polling import Polling, Records
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.telemetry import TopicMetrics
@@ -46,6 +49,7 @@ from services.kernel.wire import WireRecord
 
 T = TypeVar("T")
 
+_UNDER_WAY = 2  # batches at a time
 _IDLE_SECONDS = 0.5
 _TEND_SECONDS = 2.0
 _HANDLE_SECONDS = 90.0  # of one attempt; each statement of it has its own, shorter limit
@@ -63,59 +67,11 @@ _LOST_PARTITIONS = (
 )
 
 
-@dataclass(slots=True)
-class _Run(Generic[E]):
-    """Good records of one partition and poll: records[i] carried events[i]."""
+class _UnderWay(NamedTuple, Generic[E]):
+    """A batch that is being handled, and what will come of that."""
 
-    partition: TopicPartition
-    events: list[E] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Batch(Generic[E]):
-    """Records of one poll, decoded."""
-
-    poll: int
-    ownership: int  # Polling.ownership at that poll
-    oldest_ms: int
-    offsets: dict[TopicPartition, int] = field(default_factory=dict)
-    runs: list[_Run[E]] = field(default_factory=list)
-    letters: list[DeadLetter] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return sum(len(run.events) for run in self.runs) + len(self.letters)
-
-    def events(self) -> list[E]:
-        """The good records' events."""
-        return [event for run in self.runs for event in run.events]
-
-    def record(self, place: int) -> ConsumerRecord:
-        """The record that carried events()[place]."""
-        for run in self.runs:
-            if place < len(run.records):
-                return whole(run.partition, run.records[place])
-            place -= len(run.records)
-        raise IndexError(place)
-
-    def extend(self, later: "_Batch[E]") -> None:
-        """Append a later poll's records, of the same ownership."""
-        self.oldest_ms = min(self.oldest_ms, later.oldest_ms)
-        self.offsets.update(later.offsets)
-        self.runs += later.runs
-        self.letters += later.letters
-
-    def without(self, partitions: set[TopicPartition]) -> "_Batch[E]":
-        """The batch without what came from these partitions."""
-        numbers = {partition.partition for partition in partitions}
-        return _Batch(
-            self.poll,
-            self.ownership,
-            self.oldest_ms,
-            {partition: offset for partition, offset in self.offsets.items() if partition not in partitions},
-            [run for run in self.runs if run.partition not in partitions],
-            [dead for dead in self.letters if dead.record.partition not in numbers],
-        )
+    batch: Batch[E]
+    handling: asyncio.Task[tuple[Applied, list[Refused]]]
 
 
 class _LeftError(Exception):
@@ -153,10 +109,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         self._metrics = metrics
         self._limit = InvalidLimit(settings.invalid_limit, settings.invalid_window)
         self._handled: dict[TopicPartition, int] = {}  # the next offset to handle, once something was
-        self._ready: _Batch[E] | None = None  # the next to be handled; grows while the one before is handled
-        self._is_ready = asyncio.Event()
-        self._is_taken = asyncio.Event()
-        self._is_taken.set()
+        self._waiting: Waiting[E] = Waiting(settings.max_batch)
         self._stopping = asyncio.Event()
         self._tending: asyncio.Task[None]
         self._working: list[asyncio.Task[None]] = []
@@ -177,7 +130,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         ]
 
     async def on_stop(self) -> None:
-        """Let the batch in hand finish and be committed, then leave the group."""
+        """Let the batches in hand finish and be committed, then leave the group."""
         self._stopping.set()
         if self._working:
             self._tending.cancel()
@@ -237,7 +190,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                     await self._hand_over(batch)
             self.fetch_beats += 1
 
-    async def _poll(self) -> _Batch[E] | None:
+    async def _poll(self) -> Batch[E] | None:
         try:
             records = await self._polling.poll()
         except UnicodeDecodeError as error:
@@ -249,20 +202,18 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 unreadable, Reason.UNDECODABLE, f"the record cannot be read: {error}", content_known=False
             )
             offsets = {partition: unreadable.offset + 1}
-            return _Batch(
-                self._polling.number, self._polling.ownership, unreadable.timestamp, offsets, letters=[letter]
-            )
+            return Batch(self._polling.number, self._polling.ownership, unreadable.timestamp, offsets, letters=[letter])
         self._metrics.polled(sum(map(len, records.values())))
         with self._metrics.stage("decode"):
             return self._decoded(records) if records else None
 
-    def _decoded(self, polled: Records) -> _Batch[E]:
+    def _decoded(self, polled: Records) -> Batch[E]:
         oldest_ms = min(records[0].timestamp for records in polled.values())
-        batch: _Batch[E] = _Batch(self._polling.number, self._polling.ownership, oldest_ms)
+        batch: Batch[E] = Batch(self._polling.number, self._polling.ownership, oldest_ms)
         decode = self._decode
         for partition, records in polled.items():
             batch.offsets[partition] = records[-1].offset + 1
-            run: _Run[E] = _Run(partition)
+            run: Run[E] = Run(partition)
             events, kept = run.events, run.records
             for record in records:
                 try:
@@ -273,62 +224,83 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             batch.runs.append(run)
         return batch
 
-    async def _hand_over(self, batch: _Batch[E]) -> None:
-        """Give the batch to the other loop; when that is busy, with the one that waits already.
+    async def _hand_over(self, batch: Batch[E]) -> None:
+        """Let the batch wait for the other loop.
 
-        So batches are small while there is time, and large while there is none. When no more fits, polling goes on
-        with paused partitions: no rebalance, however long it takes.
+        When it does not fit, polling goes on with paused partitions: no rebalance, however long it takes.
         """
-        waiting = self._ready
-        if (
-            waiting is not None
-            and waiting.ownership == batch.ownership
-            and len(waiting) + len(batch) <= self._settings.max_batch
-        ):
-            waiting.extend(batch)
-            return
         try:
-            while not (taken := self._is_taken.is_set()) and not self._stopping.is_set():
+            while not self._stopping.is_set() and not self._waiting.put(batch):
                 try:
-                    await asyncio.wait_for(self._is_taken.wait(), timeout=1.0)
+                    await asyncio.wait_for(self._waiting.room.wait(), timeout=1.0)
                 except TimeoutError:
                     with suppress(KafkaError):  # it will be told again in a moment
                         await self._polling.poll_nothing()
                     self.fetch_beats += 1
         finally:
             self._polling.read_on()
-        if taken:
-            self._ready = batch
-            self._is_taken.clear()
-            self._is_ready.set()
 
     # Handling.
 
     async def _apply(self) -> None:
-        while not self._stopping.is_set():
-            self.apply_beats += 1
-            try:
-                await asyncio.wait_for(self._is_ready.wait(), timeout=_IDLE_SECONDS)
-            except TimeoutError:
-                continue
-            batch, self._ready = self._ready, None
-            self._is_ready.clear()
-            self._is_taken.set()
-            assert batch is not None, "it is set before the event"
-            if disowned := self._polling.disowned(batch.poll, batch.offsets):
-                batch = batch.without(disowned)
-            try:
-                await self._apply_batch(batch)
-            except _LeftError:
-                self._log.info("batch_left_uncommitted", records=len(batch))
+        under_way: deque[_UnderWay[E]] = deque()
+        try:
+            while under_way or not self._stopping.is_set():
+                self._begin(under_way)
+                if under_way and under_way[0].handling.done():
+                    if not await self._finish(under_way.popleft()) and self._stopping.is_set():
+                        break  # what is left for good is left with everything behind it
+                elif not await self._change() and not under_way:
+                    self.apply_beats += 1  # there is nothing to do; otherwise progress moves it
+        finally:
+            for _, handling in under_way:
+                handling.cancel()
+            await asyncio.gather(*(handling for _, handling in under_way), return_exceptions=True)
 
-    async def _apply_batch(self, batch: _Batch[E]) -> None:
-        if not batch.offsets:
-            return
+    def _begin(self, under_way: deque[_UnderWay[E]]) -> None:
+        """Begin to handle the batch that waits: one at a time, a second one when it is large."""
+        while self._waiting and not self._stopping.is_set():
+            if under_way and (len(under_way) == _UNDER_WAY or not self._waiting.is_large):
+                break
+            batch = self._held(self._waiting.take())
+            handling = asyncio.create_task(self._handle_batch(batch), name=f"_handle_batch {self.topic}")
+            handling.add_done_callback(lambda _: self._waiting.changed.set())
+            under_way.append(_UnderWay(batch, handling))
+
+    async def _change(self) -> bool:
+        """Wait until a batch waits or has been handled; False after half a second without."""
+        try:
+            await asyncio.wait_for(self._waiting.changed.wait(), timeout=_IDLE_SECONDS)
+        except TimeoutError:
+            return False
+        self._waiting.changed.clear()
+        return True
+
+    def _held(self, batch: Batch[E]) -> Batch[E]:
+        """The batch without what was revoked or held since it was polled."""
+        disowned = self._polling.disowned(batch.poll, batch.offsets)
+        return batch.without(disowned) if disowned else batch
+
+    async def _handle_batch(self, batch: Batch[E]) -> tuple[Applied, list[Refused]]:
         with self._metrics.stage("handle"):
-            applied, refused = await apply_by_halves(batch.events(), lambda events: self._handle_some(batch, events))
+            return await apply_by_halves(batch.events(), lambda events: self._handle_some(batch, events))
+
+    async def _finish(self, handled: _UnderWay[E]) -> bool:
+        """Send the letters of the batch that was handled, and commit it. False when it is left uncommitted."""
+        batch = handled.batch
+        try:
+            applied, refused = await handled.handling
             for place, error in refused:
                 batch.letters.append(DeadLetter(batch.record(place), Reason.REFUSED_BY_DATABASE, error))
+            batch = self._held(batch)
+            if batch.offsets:
+                await self._commit_batch(batch, applied)
+        except _LeftError:
+            self._log.info("batch_left_uncommitted", records=len(batch))
+            return False
+        return True
+
+    async def _commit_batch(self, batch: Batch[E], applied: Applied) -> None:
         with self._metrics.stage("dead_letters"):
             over = await self._judge(batch)
             if batch.letters:
@@ -346,7 +318,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 error=dead.error,
             )
 
-    async def _handle_some(self, batch: _Batch[E], events: Sequence[E]) -> Applied:
+    async def _handle_some(self, batch: Batch[E], events: Sequence[E]) -> Applied:
         async def attempt() -> Applied:
             async with asyncio.timeout(_HANDLE_SECONDS):
                 return await self._handle(events)
@@ -367,15 +339,15 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             self._hold(partition, hold)
 
     async def _retrying(
-        self, batch: _Batch[E], stage: str, attempt: Callable[[], Awaitable[T]], *, divisible: bool = False
+        self, batch: Batch[E], stage: str, attempt: Callable[[], Awaitable[T]], *, divisible: bool = False
     ) -> T:
         """Attempt until it succeeds, pausing longer each time; leave a batch whose partitions were revoked.
 
         What is divisible is not retried after a time limit: less of it at once may do.
         """
         for pause in pauses(self._settings):
-            # All of its partitions, then: the group's protocol is an eager one.
-            if self._polling.disowned(batch.poll, batch.offsets):
+            # A revocation takes all of its partitions: the group's protocol is an eager one. A hold takes one.
+            if self._polling.disowned(batch.poll, batch.offsets) == batch.offsets.keys():
                 break
             try:
                 return await attempt()
@@ -399,7 +371,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
 
     # The limit on invalid records.
 
-    async def _judge(self, batch: _Batch[E]) -> dict[TopicPartition, Hold]:
+    async def _judge(self, batch: Batch[E]) -> dict[TopicPartition, Hold]:
         """Cut the batch's letters and offsets before each partition's first record above the limit; returns these.
 
         Good records behind the cut may have been applied. They will be again: a merge.
@@ -410,7 +382,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         batch.offsets.update((partition, hold.offset) for partition, hold in over.items())
         return over
 
-    async def _recall(self, batch: _Batch[E], partitions: Sequence[TopicPartition]) -> None:
+    async def _recall(self, batch: Batch[E], partitions: Sequence[TopicPartition]) -> None:
         """Take up the counts that stand beside the committed offsets; leave a batch that was revoked meanwhile."""
         found = await holds.committed(self._kafka, self._group, partitions)
         if self._polling.disowned(batch.poll, batch.offsets):

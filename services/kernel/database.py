@@ -39,7 +39,7 @@ class Database(Service):
         *,
         application: str,
         role: str | None = None,
-        size: int = 4,
+        size: int = 8,  # two batches in three lanes each, and two for what is done beside them
         statement_seconds: int = 30,
         **kwargs: Any,
     ) -> None:

@@ -1,6 +1,7 @@
 """Too many invalid records hold their partition, across restarts, until an operator speaks."""
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import httpx
@@ -9,12 +10,13 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from services.kernel import holds
-from services.kernel.events import READINGS_TOPIC
+from services.kernel.events import READINGS_TOPIC, NodeReading
+from services.kernel.halving import Applied
 from services.kernel.settings import KafkaSettings
 from services.kernel.topics import dead_letter_topic
 from services.kernel.wire import OutgoingRecord
 from tests.integration.pipeline import Pipeline, free_port, records_of, until
-from tests.integration.streams import Handled, Observed, Stream, new_stream, running
+from tests.integration.streams import Handled, Observed, Stream, new_stream, numbers_of, running
 from tests.integration.test_cli_commands import run
 
 pytestmark = pytest.mark.integration
@@ -178,6 +180,48 @@ async def test_what_was_read_ahead_of_a_hold_is_not_committed_after_it_ends(stre
         await until(all_committed, "all committed")
     assert await letters(stream) == [*range(8), 50]
     assert set(handled.numbers) == set(range(8, 50))
+
+
+async def test_a_batch_that_is_tried_again_while_one_of_its_partitions_is_held_is_not_left(stream: Stream) -> None:
+    """The records of its other partitions are read but once."""
+    go_on = asyncio.Event()
+    handled = Handled()
+    begun: list[set[int]] = []
+
+    async def handle(readings: Sequence[NodeReading]) -> Applied:
+        numbers = set(numbers_of(readings))
+        if numbers not in begun:
+            begun.append(numbers)
+        if numbers == {0}:
+            await go_on.wait()
+        elif not consumer.held:
+            raise ConnectionError("the database is away")
+        return await handled(readings)
+
+    await stream.publish_invalid(3, partition=BAD)
+    await stream.publish([0], partition=BAD)
+    consumer = stream.consumer(handle, invalid_limit=2)
+
+    async def in_hand() -> bool:
+        return any(numbers & {10, 11, 12} for numbers in begun)
+
+    async def first_in_hand() -> bool:
+        return {0} in begun
+
+    async with running(consumer):
+        await until(first_in_hand, "the batch with the invalid records in hand")
+        await stream.publish([1, 2, 3, 4], partition=BAD)
+        await stream.publish([10, 11, 12, 13], partition=GOOD)
+        await until(in_hand, "one of both partitions in hand")
+        go_on.set()
+
+        async def committed() -> bool:
+            return await stream.offset(GOOD) == 4
+
+        await until(committed, "the good partition committed")
+        assert consumer.held
+    assert handled.numbers.count(10) == 1
+    assert await stream.offset(BAD) == 2
 
 
 def _tp(stream: Stream) -> TopicPartition:

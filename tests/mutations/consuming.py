@@ -3,6 +3,7 @@
 from tests.mutations.mutation import Mutation
 
 _CONSUMER = "services/kernel/consumer.py"
+_BATCHES = "services/kernel/batches.py"
 _POLLING = "services/kernel/polling.py"
 _HOLDS = "services/kernel/holds.py"
 _TESTS = "tests/integration/test_consumer.py::"
@@ -76,11 +77,11 @@ CONSUMING = (
     ),
     Mutation(
         name="batch-in-hand-cut-off",
-        guarantee="A stop lets the batch in hand finish and commits it.",
+        guarantee="A stop lets the batches in hand finish and commits them.",
         file=_CONSUMER,
         old="_, late = await asyncio.wait(self._working, timeout=_STOP_SECONDS)",
         new="late = self._working",
-        test=_TESTS + "test_a_stop_lets_the_batch_in_hand_finish_and_commits_it",
+        test=_TESTS + "test_a_stop_lets_the_batches_in_hand_finish_and_commits_them",
     ),
     Mutation(
         name="position-committed",
@@ -88,7 +89,7 @@ CONSUMING = (
         file=_CONSUMER,
         old="lambda: self._commit(batch.offsets, over)",
         new="lambda: self._commit({p: self._polling._next[p] for p in batch.offsets}, over)",
-        test=_TESTS + "test_a_stop_lets_the_batch_in_hand_finish_and_commits_it",
+        test=_TESTS + "test_a_stop_lets_the_batches_in_hand_finish_and_commits_them",
     ),
     Mutation(
         name="offset-of-the-last-record",
@@ -97,6 +98,30 @@ CONSUMING = (
         old="batch.offsets[partition] = records[-1].offset + 1",
         new="batch.offsets[partition] = records[-1].offset",
         test=_TESTS + "test_a_first_start_reads_from_the_beginning_and_commits_what_it_handled",
+    ),
+    Mutation(
+        name="finished-out-of-turn",
+        guarantee="A batch is committed after those ahead of it, however early it was handled.",
+        file=_CONSUMER,
+        old="if under_way and under_way[0].handling.done():",
+        new="if under_way and under_way[-1].handling.done() and (under_way.rotate(1) or True):",
+        test=_GUARANTEES + "test_a_batch_that_is_handled_before_the_one_ahead_of_it_is_committed_after_it",
+    ),
+    Mutation(
+        name="left-for-a-hold",
+        guarantee="A hold of one partition does not leave the other records of a batch that is being handled.",
+        file=_CONSUMER,
+        old="if self._polling.disowned(batch.poll, batch.offsets) == batch.offsets.keys():",
+        new="if self._polling.disowned(batch.poll, batch.offsets):",
+        test=_HOLDING + "test_a_batch_that_is_tried_again_while_one_of_its_partitions_is_held_is_not_left",
+    ),
+    Mutation(
+        name="held-while-handled",
+        guarantee="What of a batch was held while it was handled is not committed with it.",
+        file=_CONSUMER,
+        old="            batch = self._held(batch)\n            if batch.offsets:",
+        new="            if batch.offsets:",
+        test=_HOLDING + "test_a_batch_that_is_tried_again_while_one_of_its_partitions_is_held_is_not_left",
     ),
     Mutation(
         name="revoked-batch-applied",
@@ -182,8 +207,8 @@ CONSUMING = (
     Mutation(
         name="two-ownerships-in-a-batch",
         guarantee="What is read after a revocation is not added to a batch that was read before it.",
-        file=_CONSUMER,
-        old="            and waiting.ownership == batch.ownership\n",
+        file=_BATCHES,
+        old="self._batch.ownership == batch.ownership and ",
         new="",
         test=_TESTS + "test_what_is_read_after_a_revocation_is_not_left_with_what_was_read_before_it",
     ),
