@@ -53,6 +53,12 @@ PEERS: Final[Mapping[str, Peer]] = {
             lacks="overlap, dead letters, retries",
         ),
         Peer(
+            "aiokafka_newest_executemany",
+            reduces=True,
+            newest_wins=True,
+            lacks="overlap, dead letters, retries",
+        ),
+        Peer(
             "faust_take",
             reduces=False,
             newest_wins=True,

@@ -1,4 +1,4 @@
-"""aiokafka and asyncpg, reduced to each node's newest reading: the tuned loop of an experienced hand.
+"""aiokafka and asyncpg, reduced to each node's newest reading in one statement: the tuned loop of an experienced hand.
 
 One statement for a batch instead of one for each row: an `INSERT … SELECT FROM unnest(…)` of arrays, sorted by key so
 that two workers cannot deadlock. Batches are larger, because a larger one holds more readings of the same node, of
@@ -12,11 +12,9 @@ database that is away for a moment), and whatever would tell how it does.
 import asyncio
 from collections.abc import Sequence
 
-import msgspec
-
 from bench.peers.command import Arguments, arguments
 from bench.peers.polled import drain
-from bench.peers.table import Row, decode, statements
+from bench.peers.table import newest, statements
 from services.kernel.database import connect
 from services.kernel.settings import DatabaseSettings, load
 
@@ -26,14 +24,7 @@ async def _main(given: Arguments) -> None:
     connection = await connect(load(DatabaseSettings))
 
     async def write(values: Sequence[bytes]) -> None:
-        newest: dict[str, Row] = {}
-        for value in values:
-            row = decode(value)
-            held = newest.get(row.identifier)
-            if held is None or row.fetched_at > held.fetched_at:
-                newest[row.identifier] = row
-        rows = (msgspec.structs.astuple(newest[identifier]) for identifier in sorted(newest))
-        await connection.execute(statement, *zip(*rows, strict=True))
+        await connection.execute(statement, *zip(*newest(values), strict=True))
 
     await drain(given, write)
 

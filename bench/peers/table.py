@@ -4,9 +4,10 @@ It spares them what the cache service does besides: no nodes' ids, no facts, no 
 Each reading is written, also one without a status, of which the cache service takes the facts only.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -73,3 +74,14 @@ class Row(msgspec.Struct):
 
 decode: Final = msgspec.json.Decoder(Row).decode
 """A record's value as a Row; fields that are no column are skipped."""
+
+
+def newest(values: Iterable[bytes]) -> list[tuple[Any, ...]]:
+    """The newest reading of each node as a row of the table, sorted by identifier."""
+    found: dict[str, Row] = {}
+    for value in values:
+        row = decode(value)
+        held = found.get(row.identifier)
+        if held is None or row.fetched_at > held.fetched_at:
+            found[row.identifier] = row
+    return [msgspec.structs.astuple(found[identifier]) for identifier in sorted(found)]
