@@ -57,7 +57,7 @@ integration: $(READY) ## Tests on a real PostgreSQL and Kafka
 	@$(BIN)/pytest tests/integration tests/schema $(ARGS)
 
 e2e-compose: $(READY) ## The compose file for real, in containers
-	@MINEGNK_E2E=1 $(BIN)/pytest -m compose tests/e2e $(ARGS)
+	@MINEGNK_E2E=1 $(BIN)/pytest -rP -m compose tests/e2e $(ARGS)
 
 ##@ Longer checks (a short form of each is part of make test)
 
@@ -125,6 +125,29 @@ migration: $(READY) ## Generate the next pair of files (NAME=what-it-does)
 
 topics: $(READY) ## Make Kafka's topics (MINEGNK_KAFKA_BOOTSTRAP_SERVERS)
 	@$(BIN)/minegnk topics
+
+##@ Containers (docker compose, with the settings of .env)
+
+.PHONY: up down logs scale restart
+up: .env ## Build it, start all of it, and wait until it is healthy
+	@docker compose up --detach --build --wait
+
+down: .env ## Stop it and remove the containers; the data stays
+	@docker compose --profile "*" down
+
+logs: .env ## Follow the logs (SERVICE=cache: of one service)
+	@docker compose logs --follow --tail 50 $(SERVICE)
+
+SCALED := $(strip $(INGEST:%=ingest=%) $(CACHE:%=cache=%) $(EARNINGS:%=earnings=%))
+scale: .env ## So many workers until the next `make up` (CACHE=3 INGEST=2 EARNINGS=2)
+	@[ -n "$(SCALED)" ] || { echo "Say how many: make scale CACHE=3 INGEST=2 EARNINGS=2" >&2; exit 1; }
+	@docker compose up --detach --wait --no-deps --no-recreate $(SCALED:%=--scale %) $(foreach each,$(SCALED),$(firstword $(subst =, ,$(each))))
+
+restart: .env ## One container after the other, each healthy before the next (SERVICE=cache: of one service)
+	@deploy/rolling-restart $(SERVICE)
+
+.env:
+	@echo "Run cp .env.example .env first." >&2; exit 1
 
 ##@ Upkeep
 

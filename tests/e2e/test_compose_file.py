@@ -1,6 +1,7 @@
 """What docker-compose.yml promises, read from the files alone."""
 
 import re
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def test_nothing_has_a_fixed_name_and_only_pages_a_port_of_the_host_on_loopback(
 
 
 def test_the_example_documents_every_variable_of_the_compose_file() -> None:
-    used = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    used = set(re.findall(r"(?<!\$)\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
     documented = set(re.findall(r"^#?(\w+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
     assert used == documented - {"COMPOSE_PROFILES"}
 
@@ -55,3 +56,32 @@ def test_the_example_suits_the_compose_file_as_it_is() -> None:
     required = set(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()))
     given = set(re.findall(r"^(\w+)=\S", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
     assert required <= given
+
+
+def test_every_service_has_limits(services: dict[str, Any]) -> None:
+    limits = {name: service["deploy"]["resources"]["limits"].keys() for name, service in services.items()}
+    assert {name for name, given in limits.items() if given != {"cpus", "memory", "pids"}} == set()
+
+
+def test_every_service_that_goes_on_is_watched_and_started_again(services: dict[str, Any]) -> None:
+    jobs = {"migrate", "topics", "minegnk"}
+    assert {name for name, service in services.items() if "healthcheck" not in service} == jobs | {"grafana"}
+    kept = {name for name, service in services.items() if service.get("restart") == "unless-stopped"}
+    assert services.keys() - kept == jobs | {"simulator"}
+
+
+def test_kafkas_memory_holds_its_heap_three_times(services: dict[str, Any]) -> None:
+    heap = re.search(r"-Xmx(\d+)m", services["kafka"]["environment"]["KAFKA_HEAP_OPTS"])
+    limit = re.search(r"(\d+)m", services["kafka"]["deploy"]["resources"]["limits"]["memory"])
+    assert heap is not None
+    assert limit is not None
+    assert int(limit[1]) >= 3 * int(heap[1])
+
+
+def test_make_says_what_is_missing_without_settings(tmp_path: Path) -> None:
+    for target in ("up", "down", "logs", "scale", "restart"):
+        made = subprocess.run(
+            ["make", "--file", ROOT / "Makefile", target], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert made.returncode != 0
+        assert made.stderr.startswith("Run cp .env.example .env first.\n")
