@@ -15,25 +15,31 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-_SETTINGS = ("DB_", "MINEGNK_", "KAFKA_", "COMPOSE_", "OTEL_")
+_SETTINGS = ("DB_", "MINEGNK_", "KAFKA_", "POSTGRES_", "COMPOSE_", "OTEL_")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Compose:
-    """The project's compose file, run by an engine as a project of its own."""
+    """The project's compose file, run as a project of its own; `environment` says by which engine, and with what."""
 
-    docker: Sequence[str]
     project: str
-    profile: str
     environment: Mapping[str, str]
 
     def __call__(self, *arguments: str, timeout: float = 60) -> str:
         """Standard output of `docker compose ARGUMENTS`; fails the test with all it said when it fails."""
+        return self.run("docker", "compose", *arguments, timeout=timeout)
+
+    def make(self, *arguments: str, timeout: float = 60) -> str:
+        """Standard output of `make ARGUMENTS`, which finds the settings in .env.example instead of .env."""
+        return self.run("make", "--assume-old=.env", *arguments, timeout=timeout)
+
+    def run(self, *command: str, timeout: float = 60) -> str:
+        """Standard output of a command that runs `docker` or `docker compose` on this project."""
         # The example's settings are what a newcomer runs with.
-        options = ["--env-file", ".env.example", "--project-name", self.project, "--profile", self.profile]
-        return run([*self.docker, "compose", *options, *arguments], timeout=timeout, environment=self.environment)
+        project = {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_ENV_FILES": ".env.example"}
+        return run(command, timeout=timeout, environment={**self.environment, **project})
 
     def sql(self, statement: str) -> list[list[str]]:
         """The rows that a statement gives, as text."""
@@ -57,7 +63,16 @@ class Compose:
 
     def inspect(self, container: str) -> Any:
         """What the engine knows of a container."""
-        return json.loads(run([*self.docker, "inspect", container]))[0]
+        return json.loads(self.run("docker", "inspect", container))[0]
+
+    def wait_for_health(self, container: str, *, timeout: float = 60) -> None:
+        """Return once the container's health check passes; fails the test when it does not in time."""
+        name = self.inspect(container)["Name"]
+        wait_for(
+            f"the health of {name}",
+            lambda: self.inspect(container)["State"]["Health"]["Status"] == "healthy",
+            timeout=timeout,
+        )
 
 
 def run(command: Sequence[str], *, timeout: float = 60, environment: Mapping[str, str] | None = None) -> str:
@@ -92,10 +107,10 @@ def wait_for(what: str, probe: Callable[[], T], *, timeout: float = 60) -> T:
 
 
 @contextmanager
-def docker() -> Iterator[Sequence[str]]:
-    """The docker command of an engine that answers; skips the test where there is none."""
+def engine() -> Iterator[Mapping[str, str]]:
+    """The variables with which `docker` finds an engine that answers; skips the test where there is none."""
     if shutil.which("docker") and _succeeds(["docker", "info"]):
-        yield ["docker"]
+        yield {}
         return
     script = (ROOT / os.environ.get("MINEGNK_STANDIN_DIR", "../shared/standin") / "standin.sh").resolve()
     if not script.is_file():
@@ -107,7 +122,9 @@ def docker() -> Iterator[Sequence[str]]:
     try:
         run([*standin, "up"], timeout=120)
         run([*standin, "images", "python", "kafka", "postgres", "prometheus"], timeout=240)
-        yield [*standin, "docker"]
+        names = ("DOCKER_HOST", "DOCKER_CONFIG", "PATH")
+        shown = run(["bash", "-c", f'eval "$(bash "$0" env)"; printenv {" ".join(names)}', str(script)])
+        yield dict(zip(names, shown.splitlines(), strict=True))
     finally:
         if not found_running:
             run([*standin, "down"], timeout=120)
