@@ -68,6 +68,10 @@ def arguments_of_minegnk(words: list[str]) -> list[str] | None:
         if "minegnk" not in words:
             return None
         words = words[words.index("minegnk") :]
+    if words[0] == "kubectl":
+        if "--" not in words:
+            return None
+        words = words[words.index("--") + 1 :]
     return words[1:] if words[0] in ("minegnk", ".venv/bin/minegnk") else None
 
 
@@ -151,6 +155,7 @@ def test_every_service_of_compose_exists(path: Path) -> None:
         ("minegnk replay --topic readings --form 2d", "No such option"),
         ("minegnk replay", "Missing parameter"),
         ("docker compose exec cache minegnk status --yaml", "No such option"),
+        ("kubectl exec deploy/api -- minegnk keys make portal", "No such command"),
         ("minegnk status && minegnk migrate everything", "unexpected extra argument"),
         ("minegnk keys create portal --scope everything", "is not one of"),
     ],
