@@ -9,12 +9,14 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
+import msgspec
+
 from services.kernel.events import EarningsKind, EarningsReport, IdentifierType
 
 N = TypeVar("N")  # how a node is named: its id in the database
 
 
-class LedgerKey(NamedTuple):
+class LedgerKey(msgspec.Struct, frozen=True, gc=False):
     """The identity of a ledger row. `period` is the epoch's number, or the UTC date as yyyymmdd."""
 
     identifier: str
@@ -23,7 +25,7 @@ class LedgerKey(NamedTuple):
     period: int
 
 
-class Version(NamedTuple):
+class Version(msgspec.Struct, frozen=True, gc=False):
     """What a source said of a period, whenever it said it."""
 
     final: bool
@@ -124,8 +126,7 @@ def version_of(report: EarningsReport) -> Version:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Fact(Generic[N]):
+class Fact(msgspec.Struct, Generic[N], frozen=True, gc=False):
     """A row of the ledger, as far as projecting needs it. `day` of an epoch is its settlement's, None if unsettled."""
 
     node: N

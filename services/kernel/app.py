@@ -35,8 +35,8 @@ from services.kernel.watchdog import Watchdog
 _STOP_SECONDS = 7.0
 """From SIGTERM to the process's end at the latest; supervisors commonly kill after 10."""
 
-_COLLECT_SECONDS = 5.0
-_WHOLE_EVERY = 60  # collections: one of all objects, the others of those made since the one before
+_COLLECT_SECONDS = 15.0
+_WHOLE_EVERY = 20  # collections: one of all objects, the others of those made since the one before
 
 DEFAULT_METRICS_PORTS = {"ingest": 9100, "cache": 9101, "earnings": 9102, "api": 9103, "exporter": 9104}
 

@@ -23,7 +23,7 @@ from services.kernel.fields import (
     VOTING_WEIGHT,
 )
 from services.kernel.memo import Memo
-from services.kernel.money import ngonka
+from services.kernel.money import AMOUNT_LIMIT_NGONKA, ngonka
 
 READINGS_TOPIC = "node.readings.v1"
 EARNINGS_TOPIC = "node.earnings.v1"
@@ -178,22 +178,29 @@ class EarningsReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     def __post_init__(self) -> None:
         """Bring every field into its column's form, or raise InvalidRecordError."""
+        # As with readings, the common case of each field is told in place.
         _check_identity(self.identifier, self.identifier_type, self.source)
-        _check_time("observed_at", self.observed_at)
-        force_setattr(self, "period", _period(self.kind, self.period))
-        for field in ("amount_ngonka", "work_ngonka", "reward_ngonka"):
-            value = getattr(self, field)
-            if value is not None:
-                force_setattr(self, field, _ngonka(field, value))
+        if self.observed_at.tzinfo is None or not _EARLIEST <= self.observed_at < _LATEST:
+            _check_time("observed_at", self.observed_at)
+        period = self.period
+        if self.kind != "epoch" or isinstance(period, str) or not 0 <= period <= INT4_MAX:
+            force_setattr(self, "period", _period(self.kind, period))
+        if not _is_amount(self.amount_ngonka):
+            force_setattr(self, "amount_ngonka", _ngonka("amount_ngonka", self.amount_ngonka))
+        if (work := self.work_ngonka) is not None and not _is_amount(work):
+            force_setattr(self, "work_ngonka", _ngonka("work_ngonka", work))
+        if (reward := self.reward_ngonka) is not None and not _is_amount(reward):
+            force_setattr(self, "reward_ngonka", _ngonka("reward_ngonka", reward))
         if (
             self.work_ngonka is not None
             and self.reward_ngonka is not None
             and self.amount != int(self.work_ngonka) + int(self.reward_ngonka)
         ):
             raise InvalidRecordError(Reason.INVALID_FIELD, "amount_ngonka is not work_ngonka + reward_ngonka")
-        if self.settled_at is not None:
-            _check_time("settled_at", self.settled_at)
-        force_setattr(self, "method", None if self.final else clean_text(self.method, TEXT_LENGTHS["method"]))
+        if (settled := self.settled_at) is not None and (settled.tzinfo is None or not _EARLIEST <= settled < _LATEST):
+            _check_time("settled_at", settled)
+        if self.method is not None:
+            force_setattr(self, "method", None if self.final else clean_text(self.method, TEXT_LENGTHS["method"]))
         if self.kind == "epoch" and self.final and self.settled_at is None:
             raise InvalidRecordError(Reason.INVALID_FIELD, "a final epoch report needs settled_at")
 
@@ -362,6 +369,11 @@ _sources = Memo(check_source, 1_000)
 _active_models, _display_names, _gpu_types, _regions = map(
     _cleaned, ("active_model", "display_name", "gpu_type", "region")
 )
+
+
+def _is_amount(value: int | str) -> bool:
+    """Whether the value is an amount in its one form already."""
+    return isinstance(value, int) and -AMOUNT_LIMIT_NGONKA <= value <= AMOUNT_LIMIT_NGONKA
 
 
 def _ngonka(field: str, value: int | str) -> int:
