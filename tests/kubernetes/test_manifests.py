@@ -80,9 +80,9 @@ def ports(name: str) -> dict[str, int]:
 
 def mebibytes(quantity: str) -> int:
     """Of memory, as Kubernetes and compose write it."""
-    found = re.fullmatch(r"(?:\$\{\w+:-)?(\d+)(?:m|Mi)\}?", quantity)
+    found = re.fullmatch(r"(?:\$\{\w+:-)?(\d+)(m|Mi|g|Gi)\}?", quantity)
     assert found is not None, quantity
-    return int(found[1])
+    return int(found[1]) * (1024 if found[2].lower().startswith("g") else 1)
 
 
 def cores(quantity: str) -> float:
