@@ -3,6 +3,7 @@
     make bench [ARGS="--quick --runs 3 --only nodes-1k,latency --json FILE"]
     make bench-peers               the same loads, also by what one would pick instead (bench/peers)
     python -m bench compare A B    two results files
+    python -m bench growth         what a record costs as tables grow
 
 Kafka, PostgreSQL (durable defaults), the workers and this process share the machine, so that ratios count, and
 absolute figures only beside those of the same run.
@@ -26,7 +27,7 @@ from typing import Final
 import asyncpg
 from rich.console import Console
 
-from bench import loads
+from bench import growth, loads
 from bench.draining import Contender, Drained, drain, raw, service
 from bench.filling import fill, know_network
 from bench.latency import Latency, latency
@@ -201,8 +202,12 @@ async def _run(bench: _Bench, only: Sequence[str]) -> None:
 
 def main() -> int:
     """Measure and print, or compare; returns the exit code."""
-    if sys.argv[1:2] == ["compare"]:
-        return _compare(sys.argv[2:])
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # groups that are reset complain
+    match sys.argv[1:]:
+        case ["compare", *files]:
+            return _compare(files)
+        case ["growth", *arguments]:
+            return growth.main(arguments)
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the records, one run: does it work?")
     parser.add_argument("--runs", type=int, default=3, help="of each contender under each load")
@@ -214,7 +219,6 @@ def main() -> int:
     for chosen, known in ((only, _PARTS), (_chosen_peers(given.peers), PEERS)):
         if unknown := [name for name in chosen if name not in known]:
             parser.error(f"there is no {', '.join(unknown)}, but {', '.join(known)}")
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # groups that are reset complain
     console = Console(width=150)
     machine = facts()
     console.print(machine.line)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +26,15 @@ _GROUP_SECONDS = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """One run. `wal_bytes` is what PostgreSQL logged meanwhile; `cpu_seconds` are the consumer's own."""
+    """One run.
+
+    `cpu_seconds` are the consumer's own, `server_cpu_seconds` PostgreSQL's, `wal_bytes` is what that logged meanwhile.
+    """
 
     records: int
     seconds: float
     cpu_seconds: float
+    server_cpu_seconds: float
     peak_mib: float
     wal_bytes: int
 
@@ -80,10 +85,10 @@ async def drain(pipeline: Pipeline, contender: Contender, topic: str) -> Drained
     log = pipeline.logs / f"bench-{contender.name.replace(', ', '-')}.log"
     process = _start(pipeline, contender, log)
     try:
-        watched = psutil.Process(process.pid)
+        watched, server = psutil.Process(process.pid), await _server(pipeline)
         limit = time.monotonic() + _LIMIT_SECONDS
-        before = (time.perf_counter(), 0, 0.0, await _wal(pipeline))
-        first: tuple[float, int, float, int] | None = None
+        before = (time.perf_counter(), 0, 0.0, _server_seconds(server), await _wal(pipeline))
+        first: tuple[float, int, float, float, int] | None = None
         while True:
             now = time.perf_counter()
             offsets = await admin.list_consumer_group_offsets(contender.group, partitions=partitions)
@@ -91,16 +96,17 @@ async def drain(pipeline: Pipeline, contender: Contender, topic: str) -> Drained
             if process.poll() is not None or time.monotonic() > limit:
                 raise RuntimeError(f"{contender.name} did not read to the end; its log:\n{log.read_text()[-3000:]}")
             if first is None:
-                look = (now, done, _cpu_seconds(watched), await _wal(pipeline))
+                look = (now, done, _cpu_seconds(watched), _server_seconds(server), await _wal(pipeline))
                 if done:
                     first = before if done >= end else look
                 before = look
             if first is not None and done >= end:
-                begun, read_before, cpu_before, wal_before = first
+                begun, read_before, cpu_before, server_before, wal_before = first
                 return Drained(
                     done - read_before,
                     now - begun,
                     _cpu_seconds(watched) - cpu_before,
+                    _server_seconds(server) - server_before,
                     _peak_mib(watched),
                     await _wal(pipeline) - wal_before,
                 )
@@ -153,6 +159,23 @@ def _processes(process: psutil.Process) -> list[psutil.Process]:
 
 def _cpu_seconds(process: psutil.Process) -> float:
     return sum(sum(each.cpu_times()[:2]) for each in _processes(process))
+
+
+async def _server(pipeline: Pipeline) -> psutil.Process:
+    """PostgreSQL's first process, whose children are all others."""
+    ((child,),) = await pipeline.rows("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+    server = psutil.Process(child).parent()
+    assert server is not None, "a server's process has a parent"
+    return server
+
+
+def _server_seconds(server: psutil.Process) -> float:
+    """What PostgreSQL has used so far, its processes that have ended included."""
+    used = sum(server.cpu_times()[:4])  # its own, and that of children that have ended
+    for child in server.children():
+        with suppress(psutil.NoSuchProcess):
+            used += sum(child.cpu_times()[:2])
+    return used
 
 
 def _peak_mib(process: psutil.Process) -> float:

@@ -15,7 +15,10 @@ from bench.draining import Drained
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Medians of the runs of one contender under one load; `of_raw` is the share of what can be read at most."""
+    """Medians of the runs of one contender under one load; `of_raw` is the share of what can be read at most.
+
+    Processor time is the contender's (`cpu_microseconds`) and PostgreSQL's (`server_microseconds`), for each record.
+    """
 
     load: str
     contender: str
@@ -25,6 +28,7 @@ class Row:
     slowest: float
     fastest: float
     cpu_microseconds: float
+    server_microseconds: float
     peak_mib: float
     wal_bytes: float
     of_raw: float | None
@@ -42,6 +46,7 @@ def row(load: str, contender: str, runs: Sequence[Drained], raw_rate: float | No
         slowest=min(rates),
         fastest=max(rates),
         cpu_microseconds=median(run.cpu_seconds / run.records * 1e6 for run in runs),
+        server_microseconds=median(run.server_cpu_seconds / run.records * 1e6 for run in runs),
         peak_mib=max(run.peak_mib for run in runs),
         wal_bytes=median(run.wal_bytes / run.records for run in runs),
         of_raw=median(rates) / raw_rate if raw_rate else None,
@@ -51,7 +56,7 @@ def row(load: str, contender: str, runs: Sequence[Drained], raw_rate: float | No
 def show_rows(console: Console, rows: Sequence[Row]) -> None:
     """The table of what was drained."""
     table = Table(title="From Kafka to committed rows: records a second, medians (slowest to fastest run)")
-    for heading in ("load", "who", "records/s", "range", "of raw", "CPU µs", "peak MiB", "WAL B"):
+    for heading in ("load", "who", "records/s", "range", "of raw", "CPU µs", "PostgreSQL µs", "peak MiB", "WAL B"):
         table.add_column(heading, justify="left" if heading in ("load", "who") else "right")
     for each in rows:
         table.add_row(
@@ -61,6 +66,7 @@ def show_rows(console: Console, rows: Sequence[Row]) -> None:
             f"{each.slowest:,.0f} to {each.fastest:,.0f}",
             f"{each.of_raw:.0%}" if each.of_raw else "",
             f"{each.cpu_microseconds:.1f}",
+            f"{each.server_microseconds:.1f}",
             f"{each.peak_mib:.0f}",
             f"{each.wal_bytes:.0f}",
         )

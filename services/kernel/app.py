@@ -182,7 +182,7 @@ class _Collector(Service):
 
     @Service.task
     async def collect(self) -> None:
-        """Start with what lives as long as the process set aside; then every few seconds.
+        """Start with what lives as long as the process set aside; then every quarter of a minute.
 
         What is remembered of 100,000 nodes takes a quarter of a second to look through: too long for every time.
         """

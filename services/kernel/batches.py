@@ -77,7 +77,7 @@ class Waiting(Generic[E]):
         self._batch: Batch[E] | None = None
         self._more = False  # whether something did not fit
         self.changed = asyncio.Event()
-        """Set when a batch was put, or did not fit; whoever waits for it clears it."""
+        """Set when a batch waits, is large, or did not fit; whoever waits for it clears it."""
         self.room = asyncio.Event()
         """Set while no batch waits."""
         self.room.set()
@@ -92,16 +92,18 @@ class Waiting(Generic[E]):
 
     def put(self, batch: Batch[E]) -> bool:
         """Let the batch wait, with the one that waits already. False when it does not fit, or has another owner."""
-        self.changed.set()
+        fits = True
         if self._batch is None:
             self._batch = batch
             self.room.clear()
+            self.changed.set()
         elif self._batch.ownership == batch.ownership and len(self._batch) + len(batch) <= self._max_batch:
             self._batch.extend(batch)
         else:
-            self._more = True
-            return False
-        return True
+            fits, self._more = False, True
+        if self.is_large:
+            self.changed.set()
+        return fits
 
     def take(self) -> Batch[E]:
         """The batch that waits. Raises LookupError when none does."""

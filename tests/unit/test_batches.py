@@ -35,7 +35,8 @@ def test_what_does_not_fit_or_has_another_owner_is_not_added() -> None:
     assert waiting.put(batch(4))
     assert not waiting.put(batch(7))
     assert not waiting.put(batch(1, ownership=2))
-    assert len(waiting.take()) == 4
+    assert waiting.put(batch(6)), "what fits still does"
+    assert len(waiting.take()) == 10
     assert waiting.put(batch(11)), "a batch of its own, however large"
 
 
@@ -55,9 +56,11 @@ def test_it_is_large_when_half_full_or_when_something_did_not_fit() -> None:
     assert large == [False, False, True, False, True, False]
 
 
-def test_every_arrival_is_told() -> None:
+def test_whoever_takes_batches_is_told_when_one_waits_is_large_or_did_not_fit() -> None:
     waiting: Waiting[NodeReading] = Waiting(10)
-    for records in (4, 7):
+    told = []
+    for records in (2, 2, 2, 7):
         waiting.put(batch(records))
-        assert waiting.changed.is_set()
+        told.append(waiting.changed.is_set())
         waiting.changed.clear()
+    assert told == [True, False, True, True]
