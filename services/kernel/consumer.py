@@ -253,9 +253,11 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                 elif not await self._change() and not under_way:
                     self.apply_beats += 1  # there is nothing to do; otherwise progress moves it
         finally:
-            for _, handling in under_way:
+            left = [handling for _, handling in under_way]
+            for handling in left:
                 handling.cancel()
-            await asyncio.gather(*(handling for _, handling in under_way), return_exceptions=True)
+            if left:  # not for ever (see on_stop)
+                await asyncio.wait(left, timeout=_CANCEL_SECONDS)
 
     def _begin(self, under_way: deque[_UnderWay[E]]) -> None:
         """Begin to handle the batch that waits: one at a time, a second one when it is large."""
@@ -263,6 +265,8 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             if under_way and (len(under_way) == _UNDER_WAY or not self._waiting.is_large):
                 break
             batch = self._held(self._waiting.take())
+            if not batch.offsets:
+                continue
             handling = asyncio.create_task(self._handle_batch(batch), name=f"_handle_batch {self.topic}")
             handling.add_done_callback(lambda _: self._waiting.changed.set())
             under_way.append(_UnderWay(batch, handling))
@@ -293,10 +297,11 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             for place, error in refused:
                 batch.letters.append(DeadLetter(batch.record(place), Reason.REFUSED_BY_DATABASE, error))
             batch = self._held(batch)
-            if batch.offsets:
-                await self._commit_batch(batch, applied)
+            if not batch.offsets:
+                raise _LeftError
+            await self._commit_batch(batch, applied)
         except _LeftError:
-            self._log.info("batch_left_uncommitted", records=len(batch))
+            self._log.info("batch_left_uncommitted", records=len(handled.batch))
             return False
         return True
 

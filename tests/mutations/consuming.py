@@ -119,8 +119,8 @@ CONSUMING = (
         name="held-while-handled",
         guarantee="What of a batch was held while it was handled is not committed with it.",
         file=_CONSUMER,
-        old="            batch = self._held(batch)\n            if batch.offsets:",
-        new="            if batch.offsets:",
+        old="            batch = self._held(batch)\n",
+        new="",
         test=_HOLDING + "test_a_batch_that_is_tried_again_while_one_of_its_partitions_is_held_is_not_left",
     ),
     Mutation(
