@@ -10,10 +10,10 @@ from functools import partial
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from asyncpg import BitString, Record
+from asyncpg import Record
 
 from services.cache.merge import Reduced, newest_totals, reduce_readings
-from services.cache.uptime import Slots, slot_bit, slot_bytes, slot_of
+from services.cache.uptime import Slots, slot_bit, slot_of, slot_text
 from services.kernel.arrays import column, joined, joined_numbers, joined_times, moment
 from services.kernel.database import Connection, Database
 from services.kernel.events import OPERATOR_SOURCE, NodeReading, SourceStatus
@@ -92,8 +92,9 @@ def _fact_rank(row: str) -> str:
 # whether they were held already.
 MERGE_FACTS: Final = f"""
 WITH fact AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
-        AS fact (node_id, field, value, source, observed_at)
+    SELECT node_id, field, value, source, {moment("observed")} AS observed_at
+    FROM unnest($1::uuid[], {column(2, "text")}, {column(3, "text")}, {column(4, "text")}, {column(5, "bigint")})
+        AS fact (node_id, field, value, source, observed)
 ), compared AS (
     SELECT fact.*, known.source IS NULL OR {_fact_rank("fact")} > {_fact_rank("known")} AS newer,
         coalesce((fact.source, fact.observed_at) = (known.source, known.observed_at), false) AS held
@@ -150,10 +151,11 @@ ON CONFLICT (node_id) DO UPDATE SET tokens_per_sec = EXCLUDED.tokens_per_sec
 WHERE held.tokens_per_sec IS DISTINCT FROM EXCLUDED.tokens_per_sec
 """
 
-MERGE_UPTIME: Final = """
+MERGE_UPTIME: Final = f"""
 INSERT INTO node_uptime AS held (node_id, date, healthy, seen)
 SELECT slots.node_id, slots.date, slots.healthy::bit(288), slots.seen::bit(288)
-FROM unnest($1::uuid[], $2::date[], $3::varbit[], $4::varbit[]) AS slots (node_id, date, healthy, seen)
+FROM unnest($1::uuid[], {column(2, "date")}, {column(3, "varbit")}, {column(4, "varbit")})
+    AS slots (node_id, date, healthy, seen)
 LEFT JOIN LATERAL (
     SELECT * FROM node_uptime AS known WHERE (known.node_id, known.date) = (slots.node_id, slots.date) LIMIT 1
 ) AS known ON true
@@ -162,7 +164,7 @@ WHERE known.node_id IS NULL OR known.healthy | slots.healthy::bit(288) <> known.
 ORDER BY slots.node_id, slots.date
 ON CONFLICT (node_id, date) DO UPDATE SET
     healthy = held.healthy | EXCLUDED.healthy, seen = held.seen | EXCLUDED.seen
-"""
+"""  # noqa: S608 - put together from constants
 
 # Returned is how many statuses became rows (changed), and how many already were.
 MERGE_SOURCES: Final = """
@@ -191,14 +193,14 @@ SELECT (SELECT count(*) FROM merged) AS changed,
     (SELECT count(*) FROM status JOIN tracker_sources USING (name, reported_at)) AS held
 """
 
-MERGE_SOURCE_UPTIME: Final = """
+MERGE_SOURCE_UPTIME: Final = f"""
 INSERT INTO source_uptime AS held (source, date, reachable)
 SELECT source, date, reachable::bit(288)
-FROM unnest($1::text[], $2::date[], $3::varbit[]) AS slots (source, date, reachable)
+FROM unnest($1::text[], {column(2, "date")}, {column(3, "varbit")}) AS slots (source, date, reachable)
 ORDER BY source COLLATE "C", date
 ON CONFLICT (source, date) DO UPDATE SET reachable = held.reachable | EXCLUDED.reachable
 WHERE held.reachable | EXCLUDED.reachable <> held.reachable
-"""
+"""  # noqa: S608 - put together from constants
 
 # What a source said last of an epoch; of two totals told at one time the larger (merge.newest_totals).
 MERGE_EPOCH_TOTALS: Final = """
@@ -306,10 +308,10 @@ async def _merge_facts(connection: Connection, ids: Mapping[str, UUID], reduced:
     return await connection.fetch(
         MERGE_FACTS,
         [ids[identifier] for identifier, _ in reduced.facts],
-        [name for _, name in reduced.facts],
-        [fact.value for fact in reduced.facts.values()],
-        [fact.source for fact in reduced.facts.values()],
-        [fact.observed_at for fact in reduced.facts.values()],
+        joined([name for _, name in reduced.facts]),
+        joined([fact.value for fact in reduced.facts.values()]),
+        joined([fact.source for fact in reduced.facts.values()]),
+        joined_times(fact.observed_at for fact in reduced.facts.values()),
     )
 
 
@@ -333,9 +335,9 @@ async def _merge_uptime(connection: Connection, slots: Mapping[tuple[UUID, date]
     await connection.execute(
         MERGE_UPTIME,
         [node for node, _ in slots],
-        [day for _, day in slots],
-        [BitString.frombytes(slot_bytes(of_day.healthy)) for of_day in slots.values()],
-        [BitString.frombytes(slot_bytes(of_day.seen)) for of_day in slots.values()],
+        joined([day.isoformat() for _, day in slots]),
+        joined([slot_text(of_day.healthy) for of_day in slots.values()]),
+        joined([slot_text(of_day.seen) for of_day in slots.values()]),
     )
 
 
@@ -383,8 +385,8 @@ async def apply_source_status(database: Database, statuses: Sequence[SourceStatu
             await connection.execute(
                 MERGE_SOURCE_UPTIME,
                 [source for source, _ in reachable],
-                [day for _, day in reachable],
-                [BitString.frombytes(slot_bytes(bits)) for bits in reachable.values()],
+                joined([day.isoformat() for _, day in reachable]),
+                joined(list(map(slot_text, reachable.values()))),
             )
         if totals:
             await connection.execute(

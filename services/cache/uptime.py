@@ -20,9 +20,9 @@ def slot_bounds(moment: datetime) -> tuple[datetime, datetime]:
     return begin, begin + timedelta(minutes=_SLOT_MINUTES)
 
 
-def slot_bytes(bits: int) -> bytes:
-    """The day's bits as 36 bytes, slot 0 the most significant bit of the first byte."""
-    return bits.to_bytes(SLOTS_PER_DAY // 8, "big")
+def slot_text(bits: int) -> str:
+    """The day's bits as PostgreSQL reads a bit string in hexadecimal."""
+    return f"x{bits:0{SLOTS_PER_DAY // 4}x}"
 
 
 def slot_bit(slot: int) -> int:

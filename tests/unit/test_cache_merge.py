@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cache.merge import newest_totals, reduce_readings
-from services.cache.uptime import slot_bit, slot_bytes, slot_of
+from services.cache.uptime import slot_bit, slot_of, slot_text
 from services.kernel.events import NodeReading, SourceStatus, Status
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -78,7 +78,7 @@ def test_one_healthy_reading_makes_its_five_minutes_healthy() -> None:
 
 def test_slots_are_of_the_utc_date_and_leftmost_first() -> None:
     assert slot_of(datetime.fromisoformat("2026-03-01T01:04:59+02:00")) == (date(2026, 2, 28), 276)
-    assert slot_bytes(slot_bit(0) | slot_bit(287)) == b"\x80" + bytes(34) + b"\x01"
+    assert slot_text(slot_bit(0) | slot_bit(287)) == "x8" + 70 * "0" + "1"
 
 
 READINGS = st.lists(
