@@ -73,8 +73,8 @@ def raw(topic: str, *, plain: bool = False) -> Contender:
 async def drain(pipeline: Pipeline, contender: Contender, topic: str) -> Drained:
     """Let the contender read the topic from its beginning to its end. Raises RuntimeError when it ends before that.
 
-    Starting takes seconds in every language: the clock runs from the first commit that is seen, or, when that is
-    the last one too, from the look before it.
+    Starting takes seconds in every language: the clock runs from the first commit that is seen. A load so small that
+    half of it is read by then counts from the start of the process, for the rest may have been written already.
     """
     partitions = [
         TopicPartition(topic, number) for known in TOPICS if known.name == topic for number in range(known.partitions)
@@ -87,7 +87,7 @@ async def drain(pipeline: Pipeline, contender: Contender, topic: str) -> Drained
     try:
         watched, server = psutil.Process(process.pid), await _server(pipeline)
         limit = time.monotonic() + _LIMIT_SECONDS
-        before = (time.perf_counter(), 0, 0.0, _server_seconds(server), await _wal(pipeline))
+        start = (time.perf_counter(), 0, 0.0, _server_seconds(server), await _wal(pipeline))
         first: tuple[float, int, float, float, int] | None = None
         while True:
             now = time.perf_counter()
@@ -95,11 +95,10 @@ async def drain(pipeline: Pipeline, contender: Contender, topic: str) -> Drained
             done = sum(max(0, found.offset) for found in offsets.values())
             if process.poll() is not None or time.monotonic() > limit:
                 raise RuntimeError(f"{contender.name} did not read to the end; its log:\n{log.read_text()[-3000:]}")
-            if first is None:
-                look = (now, done, _cpu_seconds(watched), _server_seconds(server), await _wal(pipeline))
-                if done:
-                    first = before if done >= end else look
-                before = look
+            if first is None and done:
+                first = (now, done, _cpu_seconds(watched), _server_seconds(server), await _wal(pipeline))
+                if 2 * done >= end:
+                    first = start
             if first is not None and done >= end:
                 begun, read_before, cpu_before, server_before, wal_before = first
                 return Drained(
