@@ -40,7 +40,7 @@ from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import E
 from services.kernel.halving import Applied, Refused, apply_by_halves
 from services.kernel.holds import Hold, InvalidLimit
-from services.kernel.parsed import whole
+from services.kernel.parsed import Record, whole
 from services.kernel.polling import Polling, Records
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.telemetry import TopicMetrics
@@ -210,19 +210,24 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
     def _decoded(self, polled: Records) -> Batch[E]:
         oldest_ms = min(records[0].timestamp for records in polled.values())
         batch: Batch[E] = Batch(self._polling.number, self._polling.ownership, oldest_ms)
-        decode = self._decode
         for partition, records in polled.items():
             batch.offsets[partition] = records[-1].offset + 1
-            run: Run[E] = Run(partition)
-            events, kept = run.events, run.records
-            for record in records:
-                try:
-                    events.append(decode(record))
-                    kept.append(record)
-                except InvalidRecordError as error:
-                    batch.letters.append(DeadLetter(whole(partition, record), error.reason, error.detail))
-            batch.runs.append(run)
+            batch.runs.append(self._run(partition, records, batch.letters))
         return batch
+
+    def _run(self, partition: TopicPartition, records: list[Record], letters: list[DeadLetter]) -> Run[E]:
+        """The good ones of a partition's records; the others become letters."""
+        decode = self._decode
+        with suppress(InvalidRecordError):  # nearly always all are good
+            return Run(partition, [decode(record) for record in records], records)
+        run: Run[E] = Run(partition)
+        for record in records:
+            try:
+                run.events.append(decode(record))
+                run.records.append(record)
+            except InvalidRecordError as error:
+                letters.append(DeadLetter(whole(partition, record), error.reason, error.detail))
+        return run
 
     async def _hand_over(self, batch: Batch[E]) -> None:
         """Let the batch wait for the other loop.

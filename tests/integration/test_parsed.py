@@ -35,8 +35,7 @@ async def test_what_was_fetched_before_a_poll_comes_parsed_and_is_whole_again(st
         parsed = await _read(consumer, partition, parsed=True)
     finally:
         await consumer.stop()
-    # The first of them was polled with the client's own records still in place, whatever followed was not.
-    assert not any(isinstance(record, ConsumerRecord) for record in parsed[1:])
+    assert not any(isinstance(record, ConsumerRecord) for record in parsed)
     assert [whole(partition, record) for record in parsed] == expected
 
 
@@ -46,6 +45,8 @@ async def _read(consumer: AIOKafkaConsumer, partition: TopicPartition, *, parsed
 
     async def poll() -> bool:
         if parsed:
+            if not consumer._fetcher._records:  # not there yet; what comes while a poll waits is not left parsed
+                return False
             leave_parsed(consumer)
         polled = await consumer.getmany(partition, timeout_ms=200, max_records=100 if read else 1)
         read.extend(polled.get(partition, []))
