@@ -33,10 +33,6 @@ FROM epoch_settlement
 CROSS JOIN (SELECT id, abs(hashtext(identifier)) AS seed FROM nodes) AS node
 CROSS JOIN LATERAL (SELECT 100000000000 + (seed::bigint * epoch) % 900000000001 AS reward) AS paid
 ORDER BY epoch, id;
-INSERT INTO earnings_ledger_version (node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final,
-    claimed, observed_at)
-SELECT node_id, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, claimed, observed_at
-FROM earnings_ledger;
 INSERT INTO earnings_history (node_id, date, earnings_gnk, source)
 SELECT node_id, (settled_at AT TIME ZONE 'UTC')::date, gnk_of_ngonka(amount_ngonka), 'gonka_api'
 FROM earnings_epochs ORDER BY epoch, node_id;

@@ -35,7 +35,7 @@ WHERE node_id = $1 AND (
 ORDER BY kind, period, source
 """
 VERSIONS: Final = """
-SELECT amount_ngonka, work_ngonka, reward_ngonka, final, claimed, observed_at, recorded_at FROM earnings_ledger_version
+SELECT amount_ngonka, work_ngonka, reward_ngonka, final, claimed, observed_at, recorded_at FROM earnings_version
 WHERE node_id = $1 AND source = $2 AND kind = $3 AND period = $4 ORDER BY observed_at, recorded_at
 """
 

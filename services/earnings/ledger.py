@@ -55,12 +55,13 @@ class Reduced:
 
     types: dict[str, IdentifierType] = field(default_factory=dict)
     winners: dict[LedgerKey, EarningsReport] = field(default_factory=dict)
-    versions: dict[tuple[LedgerKey, Version], datetime] = field(default_factory=dict)  # → first observed
+    versions: dict[tuple[LedgerKey, Version], datetime] = field(default_factory=dict)
+    """What else was said of the winners' rows, and when first: also the same as the winner says, if earlier."""
     distinct: int = 0  # reports, each counted once: whoever equals in key and rank says the same
 
 
 def reduce_reports(reports: Iterable[EarningsReport]) -> Reduced:
-    """The winning report of each ledger row, and every distinct version of it."""
+    """The winning report of each ledger row, and whatever other versions of it were reported."""
     # Grouped first: mostly a row is told of once in a batch, and then there is nothing to compare.
     groups: dict[LedgerKey, list[EarningsReport]] = {}
     for report in reports:
@@ -68,17 +69,26 @@ def reduce_reports(reports: Iterable[EarningsReport]) -> Reduced:
         groups.setdefault(key, []).append(report)
     reduced = Reduced()
     for key, group in groups.items():
-        report = group[0] if len(group) == 1 else max(group, key=rank)  # of equals the first
-        reduced.distinct += 1 if len(group) == 1 else len(set(map(rank, group)))
-        reduced.types.setdefault(key.identifier, report.identifier_type)
-        reduced.winners[key] = report
-        for report in group:
-            if report.final or report.kind != "epoch":  # an estimate of the running epoch is no statement to be kept
-                version = key, version_of(report)
-                first = reduced.versions.get(version)
-                if first is None or report.observed_at < first:
-                    reduced.versions[version] = report.observed_at
+        winner = group[0] if len(group) == 1 else max(group, key=rank)  # of equals the first
+        reduced.types.setdefault(key.identifier, winner.identifier_type)
+        reduced.winners[key] = winner
+        reduced.distinct += 1
+        if len(group) > 1:
+            reduced.distinct += len(set(map(rank, group))) - 1
+            add_versions(reduced.versions, key, [report for report in group if rank(report) != rank(winner)])
     return reduced
+
+
+def add_versions(
+    versions: dict[tuple[LedgerKey, Version], datetime], key: LedgerKey, reports: Iterable[EarningsReport]
+) -> None:
+    """Note what these reports of a row say, each version with the time at which it was first observed."""
+    for report in reports:
+        if report.final or report.kind != "epoch":  # an estimate of the running epoch is no statement to be kept
+            version = key, version_of(report)
+            first = versions.get(version)
+            if first is None or report.observed_at < first:
+                versions[version] = report.observed_at
 
 
 def dating_reports(reports: Iterable[EarningsReport]) -> dict[int, tuple[Settlement, EarningsReport]]:

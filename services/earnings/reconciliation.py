@@ -79,7 +79,7 @@ WITH stated AS (
     ORDER BY period, node_id, coalesce(earnings_order, $1::integer), ledger.source
 ), said AS (
     SELECT node_id, source, period, max(coalesce(reward_ngonka, amount_ngonka)) AS most_ngonka
-    FROM earnings_ledger_version
+    FROM earnings_version
     WHERE kind = 'epoch' AND final AND period = ANY(ARRAY(SELECT epoch FROM stated))
     GROUP BY node_id, source, period
 ), summed AS (

@@ -28,8 +28,8 @@ NODES_WITH_VERSIONS: Final = "SELECT node_id FROM earnings_node ORDER BY node_id
 # Age is counted from the writing: what a backfill or a replay brings is kept as long as what came when it happened.
 _SUPERSEDED: Final = f"""
 FROM (
-    SELECT version.ctid AS place, version.*, row_number() OVER later AS age
-    FROM earnings_ledger_version AS version
+    SELECT version.*, row_number() OVER later AS age
+    FROM earnings_version AS version
     WHERE node_id = ANY($1::uuid[])
     WINDOW later AS (PARTITION BY node_id, source, kind, period ORDER BY observed_at DESC, recorded_at DESC)
 ) AS said JOIN earnings_ledger AS ledger USING (node_id, source, kind, period)
@@ -38,9 +38,12 @@ WHERE age > {VERSIONS_KEPT} AND recorded_at < $2
         IS DISTINCT FROM (ledger.final, ledger.amount_ngonka, ledger.work_ngonka, ledger.reward_ngonka, ledger.claimed)
 """  # noqa: S608 - a constant
 COUNT_SUPERSEDED: Final = f"SELECT node_id, count(*) AS versions {_SUPERSEDED} GROUP BY node_id ORDER BY node_id"
-# By place: the nodes are locked, so that nobody else writes their versions.
 DELETE_SUPERSEDED: Final = f"""
-DELETE FROM earnings_ledger_version WHERE ctid = ANY(ARRAY(SELECT place {_SUPERSEDED} LIMIT $3))
+DELETE FROM earnings_ledger_version AS version USING (SELECT said.* {_SUPERSEDED} LIMIT $3) AS said
+WHERE (version.node_id, version.source, version.kind, version.period, version.final, version.amount_ngonka)
+    = (said.node_id, said.source, said.kind, said.period, said.final, said.amount_ngonka)
+AND (version.work_ngonka, version.reward_ngonka, version.claimed)
+    IS NOT DISTINCT FROM (said.work_ngonka, said.reward_ngonka, said.claimed)
 """  # noqa: S608 - constants
 
 

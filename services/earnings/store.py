@@ -11,7 +11,15 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from services.earnings.ledger import LedgerKey, Reduced, Settlement, dating_reports, reduce_reports, version_of
+from services.earnings.ledger import (
+    LedgerKey,
+    Reduced,
+    Settlement,
+    add_versions,
+    dating_reports,
+    reduce_reports,
+    version_of,
+)
 from services.earnings.projection import lock_nodes, project_touched
 from services.earnings.source_order import follow_order
 from services.kernel.arrays import column, joined, joined_numbers, joined_times, moment
@@ -90,14 +98,21 @@ WITH new AS (
     ON CONFLICT (node_id, source, kind, period) DO UPDATE SET
         amount_ngonka = EXCLUDED.amount_ngonka, work_ngonka = EXCLUDED.work_ngonka,
         reward_ngonka = EXCLUDED.reward_ngonka, final = EXCLUDED.final, claimed = EXCLUDED.claimed,
-        method = EXCLUDED.method, observed_at = EXCLUDED.observed_at
+        method = EXCLUDED.method, observed_at = EXCLUDED.observed_at,
+        version_recorded_at = CASE
+            WHEN (held.final, held.amount_ngonka, held.work_ngonka, held.reward_ngonka, held.claimed)
+                IS NOT DISTINCT FROM (EXCLUDED.final, EXCLUDED.amount_ngonka, EXCLUDED.work_ngonka,
+                    EXCLUDED.reward_ngonka, EXCLUDED.claimed)
+            THEN held.version_recorded_at ELSE now()
+        END
 )
 SELECT array_agg(better ORDER BY place) AS better, array_agg(held ORDER BY place) AS held,
     array_agg(better AND other ORDER BY place) AS counts
 FROM compared
 """  # noqa: S608 - put together from constants
 
-# What was believed, and since when: a repeated poll adds nothing, a restatement adds a row.
+# What was said besides what the ledger's rows say, and since when. What a row says before it is overwritten a trigger
+# notes.
 MERGE_VERSIONS: Final = f"""
 WITH new AS (
     SELECT node_id, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed,
@@ -240,10 +255,10 @@ async def _nodes_of(connection: Connection, epochs: Iterable[int]) -> dict[UUID,
 
 
 async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced: Reduced) -> Merged:
-    """Merge the reports and their versions."""
-    keys = list(reduced.winners)
-    versions = [version_of(report) for report in reduced.winners.values()]
-    (merged,) = await connection.fetch(
+    """Merge the reports, and the versions of those that do not become rows."""
+    keys, reports = list(reduced.winners), list(reduced.winners.values())
+    versions = [version_of(report) for report in reports]
+    (row,) = await connection.fetch(
         MERGE_LEDGER,
         *_key_columns(ids, keys),
         joined_numbers(version.amount for version in versions),
@@ -251,21 +266,26 @@ async def _merge_ledger(connection: Connection, ids: Mapping[str, UUID], reduced
         joined_numbers(version.reward for version in versions),
         [version.final for version in versions],
         [version.claimed for version in versions],
-        joined([report.method for report in reduced.winners.values()]),
-        joined_times(report.observed_at for report in reduced.winners.values()),
+        joined([report.method for report in reports]),
+        joined_times(report.observed_at for report in reports),
     )
-    said = [version for _, version in reduced.versions]
-    await connection.execute(
-        MERGE_VERSIONS,
-        *_key_columns(ids, [key for key, _ in reduced.versions]),
-        [version.final for version in said],
-        joined_numbers(version.amount for version in said),
-        joined_numbers(version.work for version in said),
-        joined_numbers(version.reward for version in said),
-        [version.claimed for version in said],
-        joined_times(reduced.versions.values()),
-    )
-    return Merged(merged["better"] or (), merged["held"] or (), merged["counts"] or ())
+    merged = Merged(row["better"] or (), row["held"] or (), row["counts"] or ())
+    said = dict(reduced.versions)
+    for key, report, better, held in zip(keys, reports, merged.better, merged.held, strict=True):
+        if not better and not held:
+            add_versions(said, key, [report])
+    if said:
+        await connection.execute(
+            MERGE_VERSIONS,
+            *_key_columns(ids, [key for key, _ in said]),
+            [version.final for _, version in said],
+            joined_numbers(version.amount for _, version in said),
+            joined_numbers(version.work for _, version in said),
+            joined_numbers(version.reward for _, version in said),
+            [version.claimed for _, version in said],
+            joined_times(said.values()),
+        )
+    return merged
 
 
 def _key_columns(ids: Mapping[str, UUID], keys: Sequence[LedgerKey]) -> tuple[list[UUID], str, str, str]:

@@ -119,7 +119,7 @@ class Rows:
         }
         self.insert("earnings_ledger", amount_ngonka=ngonka, **row)
         row.pop("method", None)
-        for amount in (*before, ngonka):
+        for amount in before:
             self.insert("earnings_ledger_version", amount_ngonka=amount, **row)
 
     def order(self, **orders: int) -> None:

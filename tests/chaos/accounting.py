@@ -35,7 +35,7 @@ FROM earnings_ledger JOIN nodes ON id = node_id
 """
 VERSIONS = """
 SELECT identifier, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed, observed_at
-FROM earnings_ledger_version JOIN nodes ON id = node_id
+FROM earnings_version JOIN nodes ON id = node_id
 """
 SETTLEMENTS = "SELECT epoch, exact, observed_at, settled_at, source FROM epoch_settlement"
 HISTORY = """

@@ -24,7 +24,7 @@ TABLES = (
     "SELECT identifier, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, observed_at"
     " FROM earnings_ledger JOIN nodes ON id = node_id",
     "SELECT identifier, source, kind, period, amount_ngonka, work_ngonka, reward_ngonka, final, observed_at"
-    " FROM earnings_ledger_version JOIN nodes ON id = node_id",
+    " FROM earnings_version JOIN nodes ON id = node_id",
     "SELECT epoch, settled_at, exact, observed_at, source FROM epoch_settlement",
     "SELECT identifier, date, earnings_gnk, source FROM earnings_history JOIN nodes ON nodes.id = node_id",
 )

@@ -55,7 +55,7 @@ async def test_the_newest_estimate_of_the_running_epoch_is_shown_and_nothing_els
         await pipeline.rows("SELECT * FROM earnings_history"),
         await pipeline.rows("SELECT earnings_day, earnings_total FROM node_stats_cache"),
     )
-    assert await pipeline.rows("SELECT period FROM earnings_ledger_version") == [(51,)], "no statement to be kept"
+    assert await pipeline.rows("SELECT period FROM earnings_version") == [(51,)], "no statement to be kept"
 
 
 async def test_the_final_report_takes_the_estimates_place_even_when_it_came_first(

@@ -236,7 +236,7 @@ async def test_a_report_that_arrives_late_replaces_nothing_and_is_remembered(
     await apply_reports(earnings, [report(30, at=3)])
     await apply_reports(earnings, [report(10, at=1)])
     assert await admin.fetchval("SELECT amount_ngonka FROM earnings_ledger") == 30
-    versions = await admin.fetch("SELECT amount_ngonka FROM earnings_ledger_version ORDER BY 1")
+    versions = await admin.fetch("SELECT amount_ngonka FROM earnings_version ORDER BY 1")
     assert [row["amount_ngonka"] for row in versions] == [10, 30]
 
 

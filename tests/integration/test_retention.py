@@ -112,6 +112,7 @@ def report(epoch: int, amount: int, *, hours: int = 0, **more: Any) -> EarningsR
 
 async def age(pipeline: Pipeline, condition: str = "true") -> None:
     """As if these versions had been written long ago."""
+    await pipeline.execute(f"UPDATE earnings_ledger SET version_recorded_at = '{LONG_AGO}' WHERE {condition}")
     await pipeline.execute(f"UPDATE earnings_ledger_version SET recorded_at = '{LONG_AGO}' WHERE {condition}")
 
 
@@ -119,7 +120,7 @@ async def versions(pipeline: Pipeline) -> list[tuple[int, int]]:
     return [
         (epoch, int(amount))
         for epoch, amount in await pipeline.rows(
-            "SELECT period, amount_ngonka FROM earnings_ledger_version ORDER BY period, amount_ngonka"
+            "SELECT period, amount_ngonka FROM earnings_version ORDER BY period, amount_ngonka"
         )
     ]
 

@@ -54,7 +54,7 @@ EARNINGS: Final = {
     ),
     "versions": (
         "SELECT identifier, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed, "
-        "observed_at FROM earnings_ledger_version JOIN nodes ON id = node_id",
+        "observed_at FROM earnings_version JOIN nodes ON id = node_id",
         9,
     ),
     "history": (

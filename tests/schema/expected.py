@@ -150,7 +150,11 @@ OWN_COLUMNS = {
         "observed_at timestamp with time zone not null",
         "source character varying(50) collate C not null",
     ],
-    "earnings_ledger": [*_LEDGER, "method character varying(100)"],
+    "earnings_ledger": [
+        *_LEDGER,
+        "method character varying(100)",
+        "version_recorded_at timestamp with time zone default now()",
+    ],
     "earnings_ledger_version": [*_LEDGER, "recorded_at timestamp with time zone not null default now()"],
     "tracker_sources": [
         "name character varying(50) collate C not null",
@@ -216,6 +220,19 @@ OWN_COLUMNS = {
         "reward_ngonka numeric(38,0)",
         "claimed boolean",
         "observed_at timestamp with time zone",
+    ],
+    "earnings_version": [
+        "node_id uuid",
+        "source character varying(50) collate C",
+        "kind text",
+        "period integer",
+        "final boolean",
+        "amount_ngonka numeric(38,0)",
+        "work_ngonka numeric(38,0)",
+        "reward_ngonka numeric(38,0)",
+        "claimed boolean",
+        "observed_at timestamp with time zone",
+        "recorded_at timestamp with time zone",
     ],
     "api_keys": [
         "id uuid not null default uuid_generate_v4()",

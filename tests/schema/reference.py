@@ -40,7 +40,7 @@ TABLES: Final = {
     "tracker_sources": "The sources, their preferences, and what they last said of themselves.",
     "earnings_history": "GNK of a node and UTC date: the ledger's sums, rounded once.",
     "earnings_ledger": "Exact amounts in ngonka of each node, source, kind and period: the version that stands.",
-    "earnings_ledger_version": "Every version of a ledger row, to explain restatements.",
+    "earnings_ledger_version": "What was said of a ledger row besides what stands (all of it: `earnings_version`).",
     "earnings_node": "A node's lock, and what its history rests on (`epoch`, `day` or `total`).",
     "epoch_settlement": "When each epoch was settled: its amounts belong to that UTC date.",
     "earnings_source_order": "The order of sources that history was last projected with.",

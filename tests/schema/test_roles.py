@@ -97,6 +97,8 @@ ALLOWED = {
         "ON CONFLICT (node_id, date) DO UPDATE SET earnings_gnk = excluded.earnings_gnk",
         "DELETE FROM earnings_history WHERE date = '2026-01-01'",
         "DELETE FROM earnings_ledger_version",
+        "UPDATE earnings_ledger SET amount_ngonka = 2",
+        "SELECT * FROM earnings_version",
         "SELECT FROM node_stats_cache ORDER BY node_id FOR UPDATE",
         f"""
         INSERT INTO node_stats_cache AS held (node_id, earnings_day, earnings_total, fetched_at)
@@ -111,7 +113,7 @@ ALLOWED = {
     ],
     "minegnk_api": [
         "SELECT * FROM nodes JOIN node_stats_cache ON node_id = id JOIN earnings_history USING (node_id)",
-        "SELECT * FROM earnings_ledger, earnings_ledger_version, epoch_settlement, earnings_node",
+        "SELECT * FROM earnings_ledger, earnings_version, epoch_settlement, earnings_node",
         "SELECT * FROM tracker_sources, node_facts, node_uptime, source_uptime, source_epoch_total, node_requests",
         "SELECT * FROM user_nodes_portal, user_nodes",
         'SELECT id, email, name, role, "isActive", telegram, discord, currency_preference FROM users',
@@ -142,6 +144,7 @@ _FACTS = [
     *("nodes", "node_stats_cache", "node_facts", "node_uptime", "source_uptime", "tracker_sources"),
     *("earnings_node", "earnings_ledger", "earnings_ledger_version", "earnings_history", "epoch_settlement"),
     *("source_epoch_total", "node_requests", "user_nodes_portal", "earnings_estimates", "earnings_epochs"),
+    "earnings_version",
     *_SUMS,
 ]
 _PERSONS = (  # all but the secrets: password, "googleId", "githubId"
@@ -171,6 +174,7 @@ MAY: dict[str, dict[str, dict[str, str]]] = {
         "earnings_history": PRUNES,
         **dict.fromkeys(["earnings_day_changed", "earnings_day_total"], REPLACES),
         **dict.fromkeys(["tracker_sources", "source_epoch_total", "earnings_member", "earnings_day_sum"], READS),
+        "earnings_version": READS,
         **dict.fromkeys(_SUMS, READS),
     },
     "minegnk_api": {

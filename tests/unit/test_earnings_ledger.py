@@ -62,14 +62,20 @@ def amounts(*facts: Fact[str]) -> dict[date, int]:
     return {day: value.amount for (_, day), value in project(facts, order).items()}
 
 
-def test_a_restatement_replaces_and_both_versions_are_kept() -> None:
-    reduced = reduce_reports([report(10, at=0), report(12, at=60), report(10, at=30)])
-    (winner,) = reduced.winners.values()
+def versions(*reports: EarningsReport) -> dict[int, datetime]:
+    return {version.amount: seen for (_, version), seen in reduce_reports(reports).versions.items()}
+
+
+def test_a_restatement_replaces_and_the_version_before_is_kept() -> None:
+    reports = [report(10, at=10), report(12, at=60), report(10, at=0), report(10, at=30)]
+    (winner,) = reduce_reports(reports).winners.values()
     assert winner.amount == 12
-    assert {version.amount: seen for (_, version), seen in reduced.versions.items()} == {
-        10: START,
-        12: START + timedelta(seconds=60),
-    }
+    assert versions(*reports) == {10: START}
+
+
+def test_what_the_winner_says_is_a_version_only_where_it_was_said_before() -> None:
+    assert versions(report(12, at=60)) == versions(report(12, at=60), report(12, at=60)) == {}
+    assert versions(report(12, at=60), report(12, at=30), report(12, at=40)) == {12: START + timedelta(seconds=30)}
 
 
 def test_a_final_report_outranks_any_later_estimate() -> None:

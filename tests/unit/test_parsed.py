@@ -85,7 +85,7 @@ class Consumer:
 
 def parsed(fetched: bytes, position: int) -> Consumer:
     consumer = Consumer(fetched, position)
-    leave_parsed(consumer)  # type: ignore[arg-type]
+    leave_parsed(consumer)
     return consumer
 
 
@@ -164,7 +164,7 @@ def test_a_fetch_that_was_begun_or_hides_aborted_transactions_is_left_to_the_lib
     assert [record.offset for record in begun.result.getall(1)] == [100]
     committed = Consumer(fetch([Batch(3, [0, 1, 2])]), 100, READ_COMMITTED)
     for consumer, first in ((begun, 101), (committed, 100)):
-        leave_parsed(consumer)  # type: ignore[arg-type]
+        leave_parsed(consumer)
         taken = consumer.result.getall(9)
         assert [record.offset for record in taken] == list(range(first, 103))
         assert all(isinstance(record, ConsumerRecord) for record in taken)

@@ -17,7 +17,7 @@ ROWS: Mapping[str, str] = {
     """,
     "earnings_ledger_version": """
         SELECT identifier, source, kind, period, final, amount_ngonka, work_ngonka, reward_ngonka, claimed, observed_at
-        FROM earnings_ledger_version JOIN nodes ON nodes.id = node_id ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+        FROM earnings_version JOIN nodes ON nodes.id = node_id ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9
     """,
     "earnings_history": """
         SELECT identifier, date, earnings_gnk, source FROM earnings_history JOIN nodes ON nodes.id = node_id

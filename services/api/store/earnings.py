@@ -80,7 +80,7 @@ GROUP BY 1 ORDER BY 1 DESC LIMIT $5
 EPOCHS: Final = """
 SELECT counts.epoch, local.date, settled_at, exact, gnk.amount AS amount_gnk, amount_ngonka, work_ngonka,
     reward_ngonka, claimed, counts.source,
-    (SELECT count(DISTINCT amount_ngonka) > 1 FROM earnings_ledger_version AS version
+    (SELECT count(DISTINCT amount_ngonka) > 1 FROM earnings_version AS version
      WHERE version.node_id = $1 AND version.source = counts.source AND kind = 'epoch' AND period = counts.epoch
         AND version.final) AS restated
 FROM earnings_epochs AS counts,
@@ -93,7 +93,7 @@ ORDER BY counts.epoch DESC LIMIT $5
 # What every source says of these epochs ($2).
 REPORTS: Final = """
 SELECT period AS epoch, ledger.source, amount_ngonka, final, observed_at,
-    (SELECT count(*) FROM earnings_ledger_version AS version
+    (SELECT count(*) FROM earnings_version AS version
      WHERE version.node_id = $1 AND version.source = ledger.source AND version.kind = 'epoch'
         AND version.period = ledger.period)::integer AS versions
 FROM earnings_ledger AS ledger
