@@ -240,6 +240,28 @@ async def test_a_report_that_arrives_late_replaces_nothing_and_is_remembered(
     assert [row["amount_ngonka"] for row in versions] == [10, 30]
 
 
+async def test_what_a_report_said_stays_known_with_the_time_of_its_first_saying_when_it_is_restated(
+    earnings: Database, admin: OwnConnection
+) -> None:
+    for amount, at in ((10, 1), (10, 2), (12, 3), (12, 5)):
+        await apply_reports(earnings, [report(amount, at=at)])
+    await apply_reports(earnings, [report(12, at=4), report(10, at=0)])  # late, and the one of them said it earlier
+    versions = await admin.fetch("SELECT amount_ngonka, observed_at FROM earnings_version ORDER BY 1")
+    assert [tuple(row) for row in versions] == [
+        (10, START + timedelta(hours=1)),
+        (12, START + timedelta(hours=1, seconds=3)),
+    ]
+
+
+async def test_a_report_that_is_told_once_is_a_version_without_a_row_of_its_own(
+    earnings: Database, admin: OwnConnection
+) -> None:
+    await apply_reports(earnings, [report(10, at=1)])
+    await apply_reports(earnings, [report(10, at=1)])
+    assert await admin.fetchval("SELECT count(*) FROM earnings_ledger_version") == 0
+    assert await admin.fetchval("SELECT amount_ngonka FROM earnings_version") == 10
+
+
 async def test_an_amount_belongs_to_the_utc_date_on_which_its_epoch_settled(
     earnings: Database, admin: OwnConnection
 ) -> None:

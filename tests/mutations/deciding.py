@@ -46,7 +46,7 @@ DECIDING = (
         file="services/earnings/ledger.py",
         old="else max(group, key=rank)  # of equals the first",
         new="else group[-1]",
-        test=_LEDGER + "test_a_restatement_replaces_and_both_versions_are_kept",
+        test=_LEDGER + "test_a_restatement_replaces_and_the_version_before_is_kept",
     ),
     Mutation(
         name="estimate-outranks-final",
