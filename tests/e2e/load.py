@@ -23,7 +23,8 @@ from services.kernel.settings import KafkaSettings, load
 NODES = 1000
 EARNINGS_EVERY = 20
 
-_FIRST = datetime(2024, 1, 1, tzinfo=UTC)
+_FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)
+_FIRST_SEEN = datetime.now(UTC) - timedelta(days=100)  # uptime is kept for 400 days
 _TICK_SECONDS = 0.05
 
 
@@ -63,7 +64,7 @@ def _events(prefix: str, number: int) -> Iterator[Event]:
         identifier=identifier,
         identifier_type="node_id",
         source="load",
-        observed_at=_FIRST + turn * timedelta(minutes=5),
+        observed_at=_FIRST_SEEN + turn * timedelta(minutes=5),
         status="healthy",
         health_probed=True,
         jobs_day=turn,
@@ -74,7 +75,7 @@ def _events(prefix: str, number: int) -> Iterator[Event]:
             identifier_type="node_id",
             source="load",
             kind="day",
-            period=f"{_FIRST + turn * timedelta(days=1):%Y-%m-%d}",
+            period=f"{_FIRST_DAY + turn * timedelta(days=1):%Y-%m-%d}",
             amount_ngonka=number,
             observed_at=datetime.now(UTC),
             final=True,
