@@ -427,9 +427,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
                         await self._release()
                     for partition, records in (await self._polling.lag(self._handled)).items():
                         self._metrics.lag(partition.partition, records)
-            except Exception as error:
-                if not classify(error).passes:
-                    raise
+            except (KafkaError, OSError, TimeoutError) as error:
                 self._log.warning("tending_postponed", error=repr(error))
             await self._pause(_TEND_SECONDS)
 

@@ -53,15 +53,10 @@ _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
 )
 """Verdicts by type; the first that fits holds."""
 
-_CLOSED_TRANSPORT = "the handler is closed"
-"""What uvloop says (a RuntimeError) to whoever writes to a connection that broke a moment ago; asyncio says nothing."""
-
 
 def classify(error: BaseException) -> Fault:
     """The verdict on an exception raised while a batch was handled."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2], Fault.DEFECT)
-    if isinstance(error, RuntimeError) and _CLOSED_TRANSPORT in str(error):
-        return Fault.TRANSIENT
     return next((fault for kind, fault in _BY_TYPE if isinstance(error, kind)), Fault.DEFECT)

@@ -1,9 +1,7 @@
-import asyncio
 import errno
 
 import asyncpg
 import pytest
-import uvloop
 from aiokafka.errors import CorruptRecordException, KafkaConnectionError, UnsupportedCodecError
 
 from services.kernel.errors import ProjectionError
@@ -36,23 +34,6 @@ from services.kernel.transient import Fault, classify
 def test_what_passes_by_itself_is_retried(error: Exception) -> None:
     assert classify(error) is Fault.TRANSIENT
     assert classify(error).passes
-
-
-def test_what_uvloop_says_of_a_connection_that_broke_is_retried() -> None:
-    async def write_to_a_closed_one() -> None:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-        transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
-        transport.abort()
-        server.close()
-        await server.wait_closed()
-        for _ in range(100):  # until the transport is closed, which takes a turn of the loop or two
-            transport.write(b"x")
-            await asyncio.sleep(0.01)
-
-    with pytest.raises(RuntimeError) as said, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(write_to_a_closed_one())
-    assert classify(said.value) is Fault.TRANSIENT
 
 
 @pytest.mark.parametrize("error", [TimeoutError(), asyncpg.QueryCanceledError("x")])
