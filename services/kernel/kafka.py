@@ -4,12 +4,13 @@ import asyncio
 import ssl
 from typing import Any, Final
 
-from aiokafka.conn import AIOKafkaConnection
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     IllegalSaslStateError,
+    KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
@@ -22,7 +23,29 @@ from services.kernel.settings import KafkaSettings
 
 _PROBE_SECONDS: Final = 3.0
 _CLOSE_SECONDS: Final = 0.5
+_CLOSED_TRANSPORT: Final = "the handler is closed"
 _NOT_ALLOWED: Final = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
+
+
+_send = AIOKafkaConnection.send
+
+
+def _send_or_break(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
+    """The library's `send`, which knows what asyncio says of a broken connection (OSError), but not what uvloop does.
+
+    Otherwise a heartbeat that meets a connection in the moment in which it breaks ends the service, or worse, only the
+    group's coordination. Raises KafkaConnectionError, as for any other broken connection.
+    """
+    try:
+        return _send(connection, request, expect_response)
+    except RuntimeError as error:
+        if _CLOSED_TRANSPORT not in str(error):
+            raise
+        connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(f"the connection to {connection.host}:{connection.port} broke") from error
+
+
+AIOKafkaConnection.send = _send_or_break  # of every client: none takes a class of connections
 
 
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
