@@ -14,14 +14,22 @@ from tests.integration.pipeline import Pipeline
 
 _BATCH_BYTES = 262_144  # as the services' own publisher sends them under load
 
-# The nodes are there, and each has a row that everything is newer than: what is measured are updates.
+# The network has been followed for some time: each node has a row that everything is newer than, a name that was told
+# before, and its uptime of these days. What is measured are updates.
 _KNOWN_NETWORK = """
 TRUNCATE nodes, epoch_settlement, tracker_sources, source_uptime, source_epoch_total, earnings_source_order CASCADE;
 INSERT INTO tracker_sources (name, kind, preference_seconds, earnings_order, probes_health, poll_interval_seconds,
     reported_at)
 VALUES ('hyperfusion', 'hyperfusion', 600, 20, true, 60, now()), ('gonka_api', 'gonka_api', 0, 0, false, 60, now());
-INSERT INTO nodes (identifier, identifier_type)
-SELECT 'gonka1' || lpad(node::text, 38, '0'), 'wallet' FROM generate_series(0, {nodes} - 1) AS node;
+INSERT INTO nodes (identifier, identifier_type, display_name)
+SELECT 'gonka1' || lpad(node::text, 38, '0'), 'wallet', 'host ' || node FROM generate_series(0, {nodes} - 1) AS node;
+INSERT INTO node_facts (node_id, field, value, source, observed_at)
+SELECT id, 'display_name', display_name, 'hyperfusion', '2020-01-01' FROM nodes;
+INSERT INTO node_uptime (node_id, date)
+SELECT id, day FROM nodes, (
+    SELECT DISTINCT (moment AT TIME ZONE 'UTC')::date
+    FROM (VALUES (now()), (now() - interval '2 hours')) AS span (moment)
+) AS days (day);
 INSERT INTO node_stats_cache (node_id, source, fetched_at, status, jobs_day, active_model, voting_weight)
 SELECT id, 'hyperfusion', '2020-01-01', 'healthy', 0, 'none', 1 FROM nodes;
 """
@@ -59,7 +67,7 @@ async def fill(kafka: KafkaSettings, records: Iterable[OutgoingRecord]) -> int:
 
 
 async def know_network(pipeline: Pipeline, nodes: int) -> None:
-    """Empty the tables, and have so many nodes with a row that is older than everything."""
+    """Empty the tables, and have so many nodes, followed for some time."""
     await pipeline.execute(_KNOWN_NETWORK.format(nodes=nodes))
     for statement in ("VACUUM (ANALYZE)", "CHECKPOINT"):
         await pipeline.execute(statement)

@@ -1,9 +1,10 @@
 """Which readings of a batch matter: pure reduction, with the same orders as the statements of store.py."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from operator import attrgetter, lt
+from typing import TypeAlias
 
 from services.cache.uptime import Slots, slot_bit, slot_bounds, slot_of
 from services.kernel.events import OPERATOR_SOURCE, IdentifierType, NodeReading, SourceStatus
@@ -25,6 +26,10 @@ class Fact:
         return (self.source == OPERATOR_SOURCE, self.observed_at, self.source)
 
 
+Groups: TypeAlias = Collection[tuple[tuple[str, str], NodeReading | list[NodeReading]]]
+"""Readings by (identifier, source): a list where there are several, in the order in which they came."""
+
+
 @dataclass(slots=True)
 class Reduced:
     """What of a batch can still change a row."""
@@ -36,14 +41,10 @@ class Reduced:
     distinct: int = 0  # readings, each identity counted once
 
 
-def reduce_readings(readings: Iterable[NodeReading]) -> Reduced:
-    """The newest reading of each node and source, the newest fact of each field, and the five-minute slots seen.
-
-    Of two readings with one identity the first stays. Preferences between sources are not applied here: they live in
-    tracker_sources, and the statement that merges reads them.
-    """
-    # Grouped first: a node's readings of a batch are many when a backlog is worked off, and one in a large network;
-    # either way this loop is the cost.
+def grouped(readings: Iterable[NodeReading]) -> dict[tuple[str, str], NodeReading | list[NodeReading]]:
+    """The readings as Groups."""
+    # A node's readings of a batch are many when a backlog is worked off, and one in a large network; either way this
+    # loop is the cost.
     groups: dict[tuple[str, str], NodeReading | list[NodeReading]] = {}
     for reading in readings:
         key = (reading.identifier, reading.source)
@@ -54,9 +55,18 @@ def reduce_readings(readings: Iterable[NodeReading]) -> Reduced:
             held.append(reading)
         else:
             groups[key] = [held, reading]
+    return groups
+
+
+def reduce_groups(groups: Groups) -> Reduced:
+    """The newest reading of each node and source, the newest fact of each field, and the five-minute slots seen.
+
+    Of two readings with one identity the first stays. Preferences between sources are not applied here: they live in
+    tracker_sources, and the statement that merges reads them.
+    """
     reduced = Reduced()
     slots = _SlotReducer(reduced.slots)
-    for key, group in groups.items():
+    for key, group in groups:
         if isinstance(group, list):
             _reduce_group(reduced, slots, key, group)
             continue
@@ -66,8 +76,8 @@ def reduce_readings(readings: Iterable[NodeReading]) -> Reduced:
             reduced.stats[key] = group
             if group.health_probed:
                 slots.see(key[0], group.observed_at, group.status == "healthy")
-        if _describes(group):
-            _reduce_facts(reduced.facts, [group])
+        if _describing(alone := [group]):
+            _reduce_facts(reduced.facts, alone)
     return reduced
 
 
@@ -83,18 +93,20 @@ def _reduce_group(reduced: Reduced, slots: "_SlotReducer", key: tuple[str, str],
         reduced.stats[key] = with_status[-1] if ordered else max(with_status, key=_OBSERVED_AT)
         if probed := [reading for reading in with_status if reading.health_probed]:
             slots.see_all(key[0], probed, *((times[0], times[-1]) if ordered else (min(times), max(times))))
-    if describing := [reading for reading in group if _describes(reading)]:
+    if describing := _describing(group):
         _reduce_facts(reduced.facts, describing)
 
 
-def _describes(reading: NodeReading) -> bool:
-    """Whether the reading carries a fact."""
-    return (
-        reading.display_name is not None
+def _describing(readings: Iterable[NodeReading]) -> list[NodeReading]:
+    """Those that carry a fact."""
+    return [
+        reading
+        for reading in readings
+        if reading.display_name is not None
         or reading.gpu_type is not None
         or reading.region is not None
         or reading.tokens_per_sec is not None
-    )
+    ]
 
 
 _OBSERVED_AT = attrgetter("observed_at")

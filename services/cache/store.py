@@ -12,7 +12,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from services.cache.merge import Reduced, newest_totals, reduce_readings
+from services.cache.merge import Groups, Reduced, grouped, newest_totals, reduce_groups
 from services.cache.uptime import Slots, slot_bit, slot_of, slot_text
 from services.kernel.arrays import column, joined, joined_numbers, joined_times, moment
 from services.kernel.database import Connection, Database
@@ -233,17 +233,17 @@ FROM locked JOIN fresh USING (node_id) WHERE cached.node_id = locked.node_id
 
 async def apply_readings(database: Database, readings: Sequence[NodeReading]) -> Applied:
     """Merge a batch of readings; a large one in several transactions, each of other nodes."""
-    nodes = len({reading.identifier for reading in readings})
-    return await apply_in_lanes(readings, partial(_apply, database), rows=nodes)
+    groups = list(grouped(readings).items())
+    return await apply_in_lanes(groups, partial(_apply, database), node_of=lambda group: group[0][0], rows=len(groups))
 
 
-async def _apply(database: Database, readings: Sequence[NodeReading]) -> Applied:
+async def _apply(database: Database, groups: Groups) -> Applied:
     """Merge readings in one transaction.
 
     A reading changed a row if it became the node's row in node_stats_cache, or won one of its facts. Slots of uptime
     are a union, in which nothing is older or outranked: they are not looked at.
     """
-    reduced = reduce_readings(readings)
+    reduced = reduce_groups(groups)
     async with database.transaction() as connection:
         ids = await known_node_ids(database, connection, reduced.types)
         slots = _new_slots(database, ids, reduced)
@@ -258,7 +258,8 @@ async def _apply(database: Database, readings: Sequence[NodeReading]) -> Applied
             await connection.execute(PROJECT_TOKENS, *_columns(measured, "node_id", "value"))
         unchanged = await _merge_stats(connection, ids, reduced)
     database.remember(_SLOTS, slots)
-    return _counted(len(readings), ids, reduced, unchanged, facts)
+    readings = sum(len(group) if isinstance(group, list) else 1 for _, group in groups)
+    return _counted(readings, ids, reduced, unchanged, facts)
 
 
 def _counted(

@@ -8,6 +8,7 @@ different facts.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -162,7 +163,9 @@ async def apply_reports(database: Database, reports: Sequence[EarningsReport]) -
     own = set(map(id, ahead))
     others = [report for report in reports if id(report) not in own]
     dated = await _apply(database, ahead) if ahead else Applied(0)
-    return dated.plus(await apply_in_lanes(others, partial(_apply, database), rows=len(others)))
+    return dated.plus(
+        await apply_in_lanes(others, partial(_apply, database), node_of=attrgetter("identifier"), rows=len(others))
+    )
 
 
 async def _apply(database: Database, reports: Sequence[EarningsReport]) -> Applied:

@@ -1,23 +1,35 @@
 """Batches of decoded records, and the one that waits while others are handled."""
 
 import asyncio
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Generic, TypeAlias
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
 from services.kernel.dead_letters import DeadLetter
 from services.kernel.events import E
-from services.kernel.parsed import Record, whole
+
+Offsets: TypeAlias = "array[int]"
+
+
+def offsets(values: Iterable[int] = ()) -> Offsets:
+    """Offsets in eight bytes each."""
+    return array("q", values)
 
 
 @dataclass(slots=True)
 class Run(Generic[E]):
-    """Good records of one partition and poll: records[i] carried events[i]."""
+    """Good records of one partition and poll: the one at offsets[i] carried events[i].
+
+    The records themselves are not kept: they take more memory than their events, and the few that are wanted again, to
+    become dead letters, are read again.
+    """
 
     partition: TopicPartition
     events: list[E] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
+    offsets: Offsets = field(default_factory=offsets)
 
 
 @dataclass(slots=True)
@@ -38,12 +50,12 @@ class Batch(Generic[E]):
         """The good records' events."""
         return [event for run in self.runs for event in run.events]
 
-    def record(self, place: int) -> ConsumerRecord:
-        """The record that carried events()[place]."""
+    def offset_of(self, place: int) -> tuple[TopicPartition, int]:
+        """Where the record stands that carried events()[place]."""
         for run in self.runs:
-            if place < len(run.records):
-                return whole(run.partition, run.records[place])
-            place -= len(run.records)
+            if place < len(run.offsets):
+                return run.partition, run.offsets[place]
+            place -= len(run.offsets)
         raise IndexError(place)
 
     def extend(self, later: "Batch[E]") -> None:

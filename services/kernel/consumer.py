@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
@@ -34,21 +35,23 @@ from mode import Service
 
 from services.kernel import holds
 from services.kernel.backoff import pauses
-from services.kernel.batches import Batch, Run, Waiting
+from services.kernel.batches import Batch, Run, Waiting, offsets
 from services.kernel.dead_letters import DeadLetter, RecordSender, send_letters
 from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import E
 from services.kernel.halving import Applied, Refused, apply_by_halves
 from services.kernel.holds import Hold, InvalidLimit
-from services.kernel.parsed import Record, whole
+from services.kernel.parsed import Record, whole, without_content
 from services.kernel.polling import Polling, Records
 from services.kernel.settings import ConsumerSettings, KafkaSettings
+from services.kernel.spans import record_at
 from services.kernel.telemetry import TopicMetrics
 from services.kernel.transient import Fault, classify
 from services.kernel.wire import WireRecord
 
 T = TypeVar("T")
 
+_OFFSET = attrgetter("offset")
 _UNDER_WAY = 2  # batches at a time
 _IDLE_SECONDS = 0.5
 _TEND_SECONDS = 2.0
@@ -219,12 +222,12 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         """The good ones of a partition's records; the others become letters."""
         decode = self._decode
         with suppress(InvalidRecordError):  # nearly always all are good
-            return Run(partition, [decode(record) for record in records], records)
+            return Run(partition, [decode(record) for record in records], offsets(map(_OFFSET, records)))
         run: Run[E] = Run(partition)
         for record in records:
             try:
                 run.events.append(decode(record))
-                run.records.append(record)
+                run.offsets.append(record.offset)
             except InvalidRecordError as error:
                 letters.append(DeadLetter(whole(partition, record), error.reason, error.detail))
         return run
@@ -300,7 +303,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         try:
             applied, refused = await handled.handling
             for place, error in refused:
-                batch.letters.append(DeadLetter(batch.record(place), Reason.REFUSED_BY_DATABASE, error))
+                batch.letters.append(await self._refused(batch, *batch.offset_of(place), error))
             batch = self._held(batch)
             if not batch.offsets:
                 raise _LeftError
@@ -309,6 +312,17 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             self._log.info("batch_left_uncommitted", records=len(handled.batch))
             return False
         return True
+
+    async def _refused(self, batch: Batch[E], partition: TopicPartition, offset: int, error: str) -> DeadLetter:
+        """The letter of a record that the database refuses, which is read again for it."""
+        record = await self._retrying(batch, "read_again", lambda: record_at(self._kafka, partition, offset))
+        found = record is not None
+        return DeadLetter(
+            record if found else without_content(partition, offset),
+            Reason.REFUSED_BY_DATABASE,
+            error if found else f"{error} (the topic has deleted the record since it was read)",
+            content_known=found,
+        )
 
     async def _commit_batch(self, batch: Batch[E], applied: Applied) -> None:
         with self._metrics.stage("dead_letters"):

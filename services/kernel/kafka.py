@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from typing import Any, Final
 
+from aiokafka import conn
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -46,6 +47,10 @@ def _send_or_break(connection: AIOKafkaConnection, request: Any, expect_response
 
 
 AIOKafkaConnection.send = _send_or_break  # of every client: none takes a class of connections
+
+# A connection stops to receive when more than twice this waits to be taken. What a fetch answers, up to 4 MB a
+# partition, is taken as a whole: at the library's 64 KB it was stopped and woken for every few hundred records.
+conn.READER_LIMIT = 8 * 1024 * 1024
 
 
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:

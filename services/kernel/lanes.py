@@ -2,21 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from services.kernel.halving import Applied
 
-
-class OfNode(Protocol):
-    """An event about a node."""
-
-    @property
-    def identifier(self) -> str:
-        """Which node."""
-        ...
-
-
-T = TypeVar("T", bound=OfNode)
+T = TypeVar("T")
 
 LANES: Final = 3
 LEAST_ROWS: Final = 1000
@@ -24,20 +14,24 @@ LEAST_ROWS: Final = 1000
 
 
 async def apply_in_lanes(
-    events: Sequence[T], apply: Callable[[Sequence[T]], Coroutine[Any, Any, Applied]], *, rows: int
+    events: Sequence[T],
+    apply: Callable[[Sequence[T]], Coroutine[Any, Any, Applied]],
+    *,
+    node_of: Callable[[T], str],
+    rows: int,
 ) -> Applied:
     """Apply the events in transactions side by side, all events of a node in the same one.
 
     `rows` is about how many rows they are when reduced. While PostgreSQL works for one lane, this process prepares the
-    next. Returns when every lane has committed; raises when
-    one failed, once the others have ended. What these wrote is written again with the batch, and changes nothing.
+    next. Returns when every lane has committed; raises when one failed, once the others have ended. What these wrote is
+    written again with the batch, and changes nothing.
     """
     lanes = min(LANES, rows // LEAST_ROWS)
     if lanes < 2:
         return await apply(events)
     split: list[list[T]] = [[] for _ in range(lanes)]
     for event in events:
-        split[hash(event.identifier) % lanes].append(event)
+        split[hash(node_of(event)) % lanes].append(event)
     tasks = [asyncio.create_task(apply(lane)) for lane in split if lane]
     try:
         await asyncio.wait(tasks)

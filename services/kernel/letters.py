@@ -18,7 +18,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from services.kernel.dead_letters import PREFIX
 from services.kernel.settings import KafkaSettings
-from services.kernel.spans import Spans, records_in
+from services.kernel.spans import Spans, record_at, records_in
 from services.kernel.topics import dead_letter_topic
 from services.kernel.wire import Headers, OutgoingRecord
 
@@ -153,7 +153,7 @@ async def originals(
             topic = letter.identity.topic
             if not letter.omitted:
                 yield letter, OutgoingRecord(topic, record.key, record.value, own_headers(record.headers))
-            elif (source := await _record_at(kafka, letter.identity)) is not None:
+            elif (source := await _source(kafka, letter.identity)) is not None:
                 yield letter, OutgoingRecord(topic, source.key, source.value, list(source.headers))
             else:
                 yield letter, None
@@ -169,11 +169,9 @@ def _spans_of(places: Iterable[Place]) -> Spans:
     return spans
 
 
-async def _record_at(kafka: KafkaSettings, place: Place) -> ConsumerRecord | None:
-    async with aclosing(records_in(kafka, _spans_of([place]))) as records:
-        async for record in records:
-            return record
-    return None
+async def _source(kafka: KafkaSettings, place: Place) -> ConsumerRecord | None:
+    """The record that a letter was made of; None when its topic has deleted it."""
+    return await record_at(kafka, TopicPartition(place.topic, place.partition), place.offset)
 
 
 class PlacedSender(Protocol):

@@ -2,11 +2,13 @@
 
 That copy, and the way of each record through a generator and two loops, is a third of the time that reading takes
 (docs/performance.md); only dead letters need what the copy adds, the topic and the partition. There is no public switch
-for it, so `FetchResult.getall` of the pinned version is replaced here, for each fetch that has arrived. Where that does
-not take effect (records that arrive while a poll waits), ConsumerRecords come, and serve as well.
+for it, so `FetchResult.getall` of the pinned version is replaced here, for each fetch as it arrives. Of a fetch that
+is left to the library ConsumerRecords come, and serve as well.
 """
 
 import sys
+import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from inspect import GEN_CREATED, getgeneratorstate
 from itertools import chain, dropwhile, islice
@@ -93,15 +95,28 @@ class _Parsed:
         return True
 
 
+class _Arrivals(OrderedDict[TopicPartition, Any]):
+    """What has been fetched, by partition: a FetchResult, or the error to be raised by the poll."""
+
+    def __setitem__(self, partition: TopicPartition, fetched: Any) -> None:
+        if type(fetched) is FetchResult and fetched.has_more():
+            source = fetched._partition_records
+            untouched = getgeneratorstate(source._records_iterator) == GEN_CREATED
+            if untouched and source._isolation_level == READ_UNCOMMITTED:
+                fetched.getall = _Parsed(fetched).getall
+        super().__setitem__(partition, fetched)
+
+
 def leave_parsed(consumer: AIOKafkaConsumer) -> None:
-    """Let the consumer's next poll return what has been fetched as it was parsed."""
-    for fetched in consumer._fetcher._records.values():
-        if type(fetched) is not FetchResult or not fetched.has_more() or "getall" in vars(fetched):
-            continue  # an error, to be raised by the poll; or it is so already
-        source = fetched._partition_records
-        untouched = getgeneratorstate(source._records_iterator) == GEN_CREATED
-        if untouched and source._isolation_level == READ_UNCOMMITTED:
-            fetched.getall = _Parsed(fetched).getall
+    """Let the polls of a consumer that has started return what is fetched from now on as it was parsed."""
+    fetcher = consumer._fetcher
+    fetcher._records = _Arrivals(fetcher._records)
+
+
+def without_content(partition: TopicPartition, offset: int) -> ConsumerRecord:
+    """What is left of a record that cannot be read: where it stands. Its timestamp is now."""
+    now_ms = int(time.time() * 1000)
+    return ConsumerRecord(partition.topic, partition.partition, offset, now_ms, 1, None, None, None, 0, 0, ())
 
 
 def whole(partition: TopicPartition, record: Record) -> ConsumerRecord:

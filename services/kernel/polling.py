@@ -2,19 +2,21 @@
 
 import asyncio
 import sys
-import time
 from collections.abc import Collection, Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError
 
 from services.kernel.kafka import client_arguments
-from services.kernel.parsed import Record, leave_parsed
+from services.kernel.parsed import Record, leave_parsed, without_content
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 
 Records = dict[TopicPartition, list[Record]]
 
 _POLL_MS = 500
+_POLL_RECORDS = 1_000
+"""Of one poll at most: so few are still in the processor's cache when they are decoded (docs/performance.md)."""
+
 _RETRY_SECONDS = 0.2
 
 
@@ -47,8 +49,8 @@ class Polling:
             fetch_max_wait_ms=100,
         )
         self._consumer.subscribe([topic], listener=listener)
-        self._max_records = settings.max_batch
-        self._step = settings.max_batch  # records of one poll at most; fewer near a record that cannot be read
+        self._max_records = min(_POLL_RECORDS, settings.max_batch)
+        self._step = self._max_records  # records of the next poll at most; fewer near a record that cannot be read
         self._next: dict[TopicPartition, int] = {}  # where the next poll reads on, once something was polled
         self._first_poll: dict[TopicPartition, int] = {}  # the first poll whose records of a partition count
         self._held: set[TopicPartition] = set()
@@ -60,6 +62,7 @@ class Polling:
     async def start(self) -> None:
         """Join the group. Raises KafkaError."""
         await self._consumer.start()
+        leave_parsed(self._consumer)
 
     async def stop(self) -> None:
         """Leave the group."""
@@ -97,7 +100,6 @@ class Polling:
         self._consumer.resume(*(self._consumer.paused() - self._held))
 
     async def _poll(self, max_records: int, *partitions: TopicPartition) -> Records:
-        leave_parsed(self._consumer)
         try:
             records: Records = await self._consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=max_records)
         except NoOffsetForPartitionError as error:
@@ -127,10 +129,7 @@ class Polling:
                 offset = await self._position(partition)
                 self._consumer.seek(partition, offset + 1)
                 self._next[partition] = offset + 1
-                now_ms = int(time.time() * 1000)
-                return ConsumerRecord(
-                    partition.topic, partition.partition, offset, now_ms, 1, None, None, None, 0, 0, ()
-                )
+                return without_content(partition, offset)
             await self._go_back()
         return None
 

@@ -44,6 +44,14 @@ async def records_in(kafka: KafkaSettings, spans: Spans) -> AsyncGenerator[Consu
                 heapq.heappop(heads)
 
 
+async def record_at(kafka: KafkaSettings, partition: TopicPartition, offset: int) -> ConsumerRecord | None:
+    """The record that stands there; None when the topic has deleted it. Raises KafkaError."""
+    async with aclosing(records_in(kafka, {partition: (offset, offset + 1)})) as records:
+        async for record in records:
+            return record
+    return None
+
+
 async def _partition(
     kafka: KafkaSettings, partition: TopicPartition, start: int, end: int
 ) -> AsyncGenerator[ConsumerRecord, None]:

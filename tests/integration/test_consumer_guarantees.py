@@ -6,10 +6,11 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import asyncpg
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 
@@ -19,6 +20,7 @@ from services.kernel.database import Database, OwnConnection, connect_arguments
 from services.kernel.events import NodeReading
 from services.kernel.halving import Applied
 from services.kernel.settings import DatabaseSettings, KafkaSettings
+from services.kernel.spans import record_at
 from services.kernel.wire import OutgoingRecord, encode
 from tests.integration.conftest import NewDatabase
 from tests.integration.pipeline import until
@@ -230,6 +232,63 @@ async def test_a_good_reading_behind_a_newer_one_that_is_refused_is_applied(
         assert await admin.fetchval("SELECT jobs_day FROM node_stats_cache") == 7
         (letter,) = await stream.dead_letters()
         assert dict(letter.headers)["minegnk_dlq_offset"] == b"1"
+
+
+class Refusing(Handled):
+    """Handles readings like a database that refuses number 1."""
+
+    async def __call__(self, readings: Sequence[NodeReading]) -> Applied:
+        if 1 in numbers_of(readings):
+            raise asyncpg.CheckViolationError("number 1 is refused")
+        return await super().__call__(readings)
+
+
+async def test_a_refused_record_is_read_again_until_kafka_gives_it(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def away_at_first(*where: Any) -> ConsumerRecord | None:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise KafkaConnectionError("the broker is away")
+        return await record_at(*where)
+
+    monkeypatch.setattr(kernel_consumer, "record_at", away_at_first)
+    await stream.publish(range(3), partition=0)
+    handled = Refusing()
+    async with running(stream.consumer(handled)):
+
+        async def committed() -> bool:
+            return await stream.committed() == 3
+
+        await until(committed, "all committed")
+    assert (handled.numbers, asked) == ([0, 2], 3)
+    (letter,) = await stream.dead_letters()
+    assert letter.value == stream.reading(1).value
+
+
+async def test_a_refused_record_that_its_topic_has_deleted_is_a_letter_that_says_so(stream: Stream) -> None:
+    class Late(Refusing):
+        async def __call__(self, readings: Sequence[NodeReading]) -> Applied:
+            await stream.admin.delete_records({TopicPartition(stream.topic, 0): RecordsToDelete(before_offset=3)})
+            return await super().__call__(readings)
+
+    await stream.publish(range(3), partition=0)
+    handled = Late()
+    async with running(stream.consumer(handled)):
+
+        async def committed() -> bool:
+            return await stream.committed() == 3
+
+        await until(committed, "all committed")
+    assert handled.numbers == [0, 2]
+    (letter,) = await stream.dead_letters()
+    added = {name.removeprefix("minegnk_dlq_"): value for name, value in letter.headers}
+    assert letter.value is None
+    assert (added["reason"], added["offset"], added["value"]) == (b"refused_by_database", b"1", b"omitted")
+    assert added["error"].endswith(b"(the topic has deleted the record since it was read)")
 
 
 async def test_records_that_were_deleted_before_they_were_handled_stop_the_consumer(stream: Stream) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from aiokafka import TopicPartition
 
-from services.kernel.batches import Batch, Run, Waiting
+from services.kernel.batches import Batch, Run, Waiting, offsets
 from services.kernel.events import NodeReading
 from tests.unit.test_cache_merge import reading
 
@@ -11,7 +11,7 @@ PARTITION = TopicPartition("t", 0)
 
 
 def batch(records: int, *, offset: int = 0, ownership: int = 1, oldest_ms: int = 1_000) -> Batch[NodeReading]:
-    run = Run(PARTITION, [reading()] * records)
+    run = Run(PARTITION, [reading()] * records, offsets(range(offset, offset + records)))
     return Batch(1, ownership, oldest_ms, {PARTITION: offset + records}, [run])
 
 
@@ -28,6 +28,15 @@ def test_what_comes_is_added_until_it_is_taken() -> None:
     assert waiting.room.is_set()
     with pytest.raises(LookupError):
         waiting.take()
+
+
+def test_every_event_is_found_again_where_its_record_stands() -> None:
+    other = TopicPartition("t", 1)
+    found = batch(2, offset=7)
+    found.extend(Batch(2, 1, 1_000, {other: 9}, [Run(other, [reading()] * 2, offsets([4, 8]))]))
+    assert [found.offset_of(place) for place in range(4)] == [(PARTITION, 7), (PARTITION, 8), (other, 4), (other, 8)]
+    with pytest.raises(IndexError):
+        found.offset_of(4)
 
 
 def test_what_does_not_fit_or_has_another_owner_is_not_added() -> None:

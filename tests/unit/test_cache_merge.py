@@ -1,9 +1,10 @@
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache.merge import newest_totals, reduce_readings
+from services.cache.merge import Reduced, grouped, newest_totals, reduce_groups
 from services.cache.uptime import slot_bit, slot_of, slot_text
 from services.kernel.events import NodeReading, SourceStatus, Status
 
@@ -30,47 +31,51 @@ def reading(
     )
 
 
+def reduced_of(readings: Iterable[NodeReading]) -> Reduced:
+    return reduce_groups(grouped(readings).items())
+
+
 def test_the_newest_reading_of_each_node_and_source_stays() -> None:
     old, new, other = reading(at=1), reading(at=2), reading(source="gonka_api", at=0)
-    reduced = reduce_readings([new, old, other])
+    reduced = reduced_of([new, old, other])
     assert reduced.stats == {("rig-1", "hyperfusion"): new, ("rig-1", "gonka_api"): other}
 
 
 def test_of_two_readings_with_one_identity_the_first_stays() -> None:
     first, second = reading(status="healthy"), reading(status="jailed")
-    assert reduce_readings([first, second]).stats["rig-1", "hyperfusion"] is first
+    assert reduced_of([first, second]).stats["rig-1", "hyperfusion"] is first
 
 
 def test_a_reading_without_a_status_only_carries_facts() -> None:
-    reduced = reduce_readings([reading(status=None, gpu_type="H100 80GB")])
+    reduced = reduced_of([reading(status=None, gpu_type="H100 80GB")])
     assert reduced.stats == {}
     assert reduced.facts["rig-1", "gpu_type"].value == "H100 80GB"
 
 
 def test_the_last_writer_of_a_field_wins_whoever_it_is() -> None:
-    reduced = reduce_readings(
+    reduced = reduced_of(
         [reading(source="b", at=5, gpu_type="A100"), reading(source="a", at=6, gpu_type="H100"), reading(at=9)]
     )
     assert reduced.facts["rig-1", "gpu_type"].value == "H100"
 
 
 def test_an_operators_fact_outranks_newer_ones_of_trackers() -> None:
-    reduced = reduce_readings([reading(source="operator", at=1, gpu_type="H200"), reading(at=9, gpu_type="H100")])
+    reduced = reduced_of([reading(source="operator", at=1, gpu_type="H200"), reading(at=9, gpu_type="H100")])
     assert reduced.facts["rig-1", "gpu_type"].value == "H200"
 
 
 def test_ties_between_sources_go_to_the_greater_name() -> None:
-    first = reduce_readings([reading(source="a", gpu_type="x"), reading(source="b", gpu_type="y")])
+    first = reduced_of([reading(source="a", gpu_type="x"), reading(source="b", gpu_type="y")])
     assert first.facts["rig-1", "gpu_type"].value == "y"
 
 
 def test_only_readings_that_rest_on_a_probe_count_for_uptime() -> None:
-    assert reduce_readings([reading(probed=False)]).slots == {}
+    assert reduced_of([reading(probed=False)]).slots == {}
 
 
 def test_one_healthy_reading_makes_its_five_minutes_healthy() -> None:
     seen: list[tuple[int, Status]] = [(0, "unhealthy"), (299, "healthy"), (300, "jailed")]
-    reduced = reduce_readings(reading(at=at, status=status, probed=True) for at, status in seen)
+    reduced = reduced_of(reading(at=at, status=status, probed=True) for at, status in seen)
     slots = reduced.slots["rig-1", date(2026, 3, 1)]
     assert f"{slots.healthy:0288b}"[:3] == "100"
     assert f"{slots.seen:0288b}"[:3] == "110"
@@ -98,7 +103,7 @@ READINGS = st.lists(
 def test_order_and_repetition_change_nothing(readings: list[NodeReading], random: object) -> None:
     shuffled = [*readings, *readings[: len(readings) // 2]]
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert reduce_readings(shuffled) == reduce_readings(readings)
+    assert reduced_of(shuffled) == reduced_of(readings)
 
 
 def test_of_a_sources_totals_of_an_epoch_the_last_told_stays_and_of_two_told_at_once_the_larger() -> None:

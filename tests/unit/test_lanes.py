@@ -1,11 +1,14 @@
 import asyncio
 from collections.abc import Sequence
+from operator import attrgetter
 from types import SimpleNamespace
 
 import pytest
 
 from services.kernel.halving import Applied
 from services.kernel.lanes import LANES, LEAST_ROWS, apply_in_lanes
+
+IDENTIFIER = attrgetter("identifier")
 
 
 class Event(SimpleNamespace):
@@ -37,7 +40,9 @@ class Lanes:
 async def test_a_large_batch_is_applied_side_by_side_each_node_in_one_lane_and_in_order() -> None:
     lanes = Lanes()
     batch = events(LANES * LEAST_ROWS)
-    assert await apply_in_lanes(batch, lanes.apply, rows=len(batch)) == Applied(len(batch), LANES, 2 * LANES)
+    assert await apply_in_lanes(batch, lanes.apply, node_of=IDENTIFIER, rows=len(batch)) == Applied(
+        len(batch), LANES, 2 * LANES
+    )
     assert lanes.most_at_work == LANES
     homes: dict[str, set[int]] = {}
     for number, lane in enumerate(lanes.given):
@@ -51,13 +56,13 @@ async def test_a_large_batch_is_applied_side_by_side_each_node_in_one_lane_and_i
 @pytest.mark.parametrize("count", [0, 1, 2 * LEAST_ROWS - 1])
 async def test_a_batch_of_few_rows_is_applied_as_it_is(count: int) -> None:
     lanes = Lanes()
-    await apply_in_lanes(events(LANES * LEAST_ROWS), lanes.apply, rows=count)
+    await apply_in_lanes(events(LANES * LEAST_ROWS), lanes.apply, node_of=IDENTIFIER, rows=count)
     assert [len(lane) for lane in lanes.given] == [LANES * LEAST_ROWS]
 
 
 async def test_a_batch_of_one_node_is_one_lane() -> None:
     lanes = Lanes()
-    await apply_in_lanes(events(LANES * LEAST_ROWS, nodes=1), lanes.apply, rows=LANES * LEAST_ROWS)
+    await apply_in_lanes(events(LANES * LEAST_ROWS, nodes=1), lanes.apply, node_of=IDENTIFIER, rows=LANES * LEAST_ROWS)
     assert [len(lane) for lane in lanes.given] == [LANES * LEAST_ROWS]
 
 
@@ -73,7 +78,7 @@ async def test_the_error_of_a_lane_comes_out_when_the_others_have_ended() -> Non
         return Applied(len(lane))
 
     with pytest.raises(ConnectionError):
-        await apply_in_lanes(events(LANES * LEAST_ROWS), apply, rows=LANES * LEAST_ROWS)
+        await apply_in_lanes(events(LANES * LEAST_ROWS), apply, node_of=IDENTIFIER, rows=LANES * LEAST_ROWS)
     assert ended == LANES - 1
 
 
@@ -93,5 +98,5 @@ async def test_a_cancellation_ends_every_lane_before_it_comes_out() -> None:
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await apply_in_lanes(events(LANES * LEAST_ROWS), apply, rows=LANES * LEAST_ROWS)
+            await apply_in_lanes(events(LANES * LEAST_ROWS), apply, node_of=IDENTIFIER, rows=LANES * LEAST_ROWS)
     assert cancelled == LANES

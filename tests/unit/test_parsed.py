@@ -3,6 +3,7 @@
 import gc
 import struct
 import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -74,7 +75,7 @@ class Consumer:
         self.active = True
         records = PartitionRecords(_PARTITION, MemoryRecords(fetched), [], position, None, None, True, isolation)
         self.result: Any = FetchResult(_PARTITION, assignment=self, partition_records=records, backoff=0)
-        self._fetcher = SimpleNamespace(_records={_PARTITION: self.result})
+        self._fetcher = SimpleNamespace(_records=OrderedDict({_PARTITION: self.result}))
 
     def state_value(self, _partition: TopicPartition) -> "Consumer":
         return self
