@@ -90,7 +90,7 @@ class _Bench:
             if also_stale:
                 await self._drain(load, ours, f"{ours.name}, again: all stale", found)
             for peer in self._peers if load.topic == READINGS_TOPIC else ():
-                await self._empty_peer_table()
+                await self._renew_peer_table(load.nodes)
                 # A group of its own: the one before may have a member that was killed, until its session ends.
                 group = f"{peer.group}.{load.name}.{number}"
                 await self._drain(
@@ -105,10 +105,10 @@ class _Bench:
         found.setdefault(name, []).append(drained)
         self._say.print(f"  {name}: {drained.rate:,.0f} records/s ({drained.seconds:.1f} s)")
 
-    async def _empty_peer_table(self) -> None:
+    async def _renew_peer_table(self, nodes: int) -> None:
         connection = await asyncpg.connect(**connect_arguments(self._pipeline.database))
         try:
-            await create(connection, _PEER_TABLE)
+            await create(connection, _PEER_TABLE, nodes)
         finally:
             await connection.close()
 

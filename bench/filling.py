@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from bench.loads import IDENTIFIER_SQL
 from services.kernel.publisher import partition_of
 from services.kernel.settings import KafkaSettings
 from services.kernel.topics import TOPICS
@@ -22,7 +23,7 @@ INSERT INTO tracker_sources (name, kind, preference_seconds, earnings_order, pro
     reported_at)
 VALUES ('hyperfusion', 'hyperfusion', 600, 20, true, 60, now()), ('gonka_api', 'gonka_api', 0, 0, false, 60, now());
 INSERT INTO nodes (identifier, identifier_type, display_name)
-SELECT 'gonka1' || lpad(node::text, 38, '0'), 'wallet', 'host ' || node FROM generate_series(0, {nodes} - 1) AS node;
+SELECT {identifier}, 'wallet', 'host ' || node FROM generate_series(0, {nodes} - 1) AS node;
 INSERT INTO node_facts (node_id, field, value, source, observed_at)
 SELECT id, 'display_name', display_name, 'hyperfusion', '2020-01-01' FROM nodes;
 INSERT INTO node_uptime (node_id, date)
@@ -68,6 +69,6 @@ async def fill(kafka: KafkaSettings, records: Iterable[OutgoingRecord]) -> int:
 
 async def know_network(pipeline: Pipeline, nodes: int) -> None:
     """Empty the tables, and have so many nodes, followed for some time."""
-    await pipeline.execute(_KNOWN_NETWORK.format(nodes=nodes))
+    await pipeline.execute(_KNOWN_NETWORK.format(identifier=IDENTIFIER_SQL, nodes=nodes))
     for statement in ("VACUUM (ANALYZE)", "CHECKPOINT"):
         await pipeline.execute(statement)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
 from services.kernel.events import EARNINGS_TOPIC, READINGS_TOPIC, EarningsReport, NodeReading
 from services.kernel.wire import OutgoingRecord, encode
@@ -38,6 +39,10 @@ class Load:
 def identifier(node: int) -> str:
     """The wallet of a node that does not exist."""
     return f"gonka1{node:038}"
+
+
+IDENTIFIER_SQL: Final = "'gonka1' || lpad(node::text, 38, '0')"
+"""The same in SQL, of a number called node."""
 
 
 def reading(node: int, moment: datetime, round_number: int) -> NodeReading:

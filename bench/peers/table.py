@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from bench.loads import IDENTIFIER_SQL
 from services.kernel.database import OwnConnection
 
 _TABLE = """
@@ -26,6 +27,8 @@ CREATE TABLE {table} (
 );
 CREATE INDEX ON {table} USING brin (fetched_at);
 CREATE INDEX ON {table} (status);
+INSERT INTO {table}
+SELECT {identifier}, 'hyperfusion', '2020-01-01', 'healthy', 0, 'none', 1 FROM generate_series(0, {nodes} - 1) AS node;
 """
 _UPSERT = """
 INSERT INTO {table} AS held (identifier, source, fetched_at, status, jobs_day, active_model, voting_weight)
@@ -55,9 +58,11 @@ def statements(table: str) -> Statements:
     return Statements(_UPSERT.format(table=table, rows=_ONE), _UPSERT.format(table=table, rows=_MANY))
 
 
-async def create(connection: OwnConnection, name: str) -> None:
-    """Make the table anew, empty, with the indexes of node_stats_cache."""
-    await connection.execute(_TABLE.format(table=name))
+async def create(connection: OwnConnection, name: str, nodes: int) -> None:
+    """Make the table anew, with the indexes of node_stats_cache, and so many nodes that everything is newer than."""
+    await connection.execute(_TABLE.format(table=name, identifier=IDENTIFIER_SQL, nodes=nodes))
+    for statement in ("VACUUM (ANALYZE)", "CHECKPOINT"):
+        await connection.execute(statement)
 
 
 class Row(msgspec.Struct):

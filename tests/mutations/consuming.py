@@ -45,6 +45,15 @@ CONSUMING = (
         fails_with="Failed",  # pytest: the expected exception was not raised
     ),
     Mutation(
+        name="refused-letter-of-another",
+        guarantee="The dead letter of a record that the database refuses is that record, key, value and headers.",
+        file=_BATCHES,
+        old="return run.partition, run.offsets[place]",
+        new="return run.partition, run.offsets[0]",
+        test="tests/integration/test_pipeline_dead_letters.py::"
+        "test_a_record_that_the_database_refuses_is_found_and_dead_lettered_alone",
+    ),
+    Mutation(
         name="exception-swallowed",
         guarantee="What nobody foresaw stops the service and commits nothing.",
         file=_CONSUMER,
