@@ -316,13 +316,12 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
     async def _refused(self, batch: Batch[E], partition: TopicPartition, offset: int, error: str) -> DeadLetter:
         """The letter of a record that the database refuses, which is read again for it."""
         record = await self._retrying(batch, "read_again", lambda: record_at(self._kafka, partition, offset))
-        found = record is not None
-        return DeadLetter(
-            record if found else without_content(partition, offset),
-            Reason.REFUSED_BY_DATABASE,
-            error if found else f"{error} (the topic has deleted the record since it was read)",
-            content_known=found,
-        )
+        if record is None:
+            error = f"{error} (the topic has deleted the record since it was read)"
+            return DeadLetter(
+                without_content(partition, offset), Reason.REFUSED_BY_DATABASE, error, content_known=False
+            )
+        return DeadLetter(record, Reason.REFUSED_BY_DATABASE, error)
 
     async def _commit_batch(self, batch: Batch[E], applied: Applied) -> None:
         with self._metrics.stage("dead_letters"):

@@ -24,7 +24,7 @@ class DeadLetter(NamedTuple):
     record: ConsumerRecord
     reason: Reason
     error: str
-    content_known: bool = True  # not of a record that the client library cannot read
+    content_known: bool = True  # not of a record that cannot be read, or no longer
 
 
 class RecordSender(Protocol):

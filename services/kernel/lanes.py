@@ -22,9 +22,9 @@ async def apply_in_lanes(
 ) -> Applied:
     """Apply the events in transactions side by side, all events of a node in the same one.
 
-    `rows` is about how many rows they are when reduced. While PostgreSQL works for one lane, this process prepares the
-    next. Returns when every lane has committed; raises when one failed, once the others have ended. What these wrote is
-    written again with the batch, and changes nothing.
+    `node_of` says which node an event is of, `rows` about how many rows they are when reduced. While PostgreSQL works
+    for one lane, this process prepares the next. Returns when every lane has committed; raises when one failed, once
+    the others have ended. What these wrote is written again with the batch, and changes nothing.
     """
     lanes = min(LANES, rows // LEAST_ROWS)
     if lanes < 2:
