@@ -20,7 +20,7 @@ from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.telemetry import ConsumerMetrics
 from services.kernel.topics import Topic, dead_letter_topic
 from services.kernel.wire import OutgoingRecord, decoder_for, encode
-from tests.integration.pipeline import records_of
+from tests.integration.pipeline import records_of, until
 
 PARTITIONS = 4
 
@@ -141,6 +141,14 @@ class Stream:
         """How many records the group has committed, all partitions together."""
         found = await self.admin.list_consumer_group_offsets(self.group)
         return sum(held.offset for held in found.values() if held.offset > 0)
+
+    async def until_committed(self, records: int) -> None:
+        """Wait until the group has committed so many records."""
+
+        async def all_are() -> bool:
+            return await self.committed() == records
+
+        await until(all_are, f"{records} records committed")
 
     async def dead_letters(self) -> list[ConsumerRecord]:
         """The topic's dead letters."""

@@ -97,11 +97,7 @@ async def test_two_consumers_share_the_partitions_and_one_that_leaves_hands_over
         await other.stop()
         await stream.publish(range(300, 600))
         await until(lambda: handled.has(range(600)), "all handled")
-
-        async def all_committed() -> bool:
-            return await stream.committed() == 600
-
-        await until(all_committed, "all committed")
+        await stream.until_committed(600)
     assert await stream.dead_letters() == []
 
 
@@ -178,11 +174,7 @@ async def test_a_worker_that_lost_its_partitions_leaves_what_it_had_read_ahead(s
             theirs = {number for number in everything if number // 100 in second.owned}
             in_hand = set(slow.numbers[:40])
             assert set(slow.numbers) - in_hand <= set(everything) - theirs, "what waited was left to the new owner"
-
-            async def all_committed() -> bool:
-                return await stream.committed() == PARTITIONS * 100
-
-            await until(all_committed, "all committed")
+            await stream.until_committed(PARTITIONS * 100)
 
 
 async def test_the_next_batch_grows_while_the_one_before_is_handled(stream: Stream) -> None:
@@ -207,11 +199,7 @@ async def test_the_next_batch_grows_while_the_one_before_is_handled(stream: Stre
 
         await until(read_ahead, "as much is read ahead as fits into a batch, and no more than a poll beyond it")
         go_on.set()
-
-        async def committed() -> bool:
-            return await stream.committed() == 30
-
-        await until(committed, "all committed")
+        await stream.until_committed(30)
     assert sizes[0] == 3, "the first one is not waited for"
     assert sizes[1] >= 5, "a second one is begun beside it once it is large"
     assert sizes[2] >= 8, "the batch that waited took what came meanwhile, as far as it fits"
@@ -252,9 +240,5 @@ async def test_what_is_read_after_a_revocation_is_not_left_with_what_was_read_be
 
             await until(read_more, "the first reads on while its batch is in hand")
             go_on.set()
-
-            async def committed() -> bool:
-                return await stream.committed() == PARTITIONS + 4 + 8
-
-            await until(committed, "all committed")
+            await stream.until_committed(PARTITIONS + 4 + 8)
     assert set(slow.numbers) | set(quick.numbers) == {*range(PARTITIONS), *range(10, 14), *range(20, 28)}

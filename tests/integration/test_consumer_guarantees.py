@@ -72,11 +72,7 @@ async def test_nothing_is_committed_before_the_dead_letters_are_confirmed(stream
         await until(decided, "dead letters asked for thrice, or a commit")
         assert await stream.committed() == 0
         sender.works = True
-
-        async def committed() -> bool:
-            return await stream.committed() == 4
-
-        await until(committed, "committed once the dead letter is confirmed")
+        await stream.until_committed(4)
 
 
 async def test_the_group_keeps_its_member_through_an_outage_longer_than_the_poll_interval(stream: Stream) -> None:
@@ -85,11 +81,7 @@ async def test_the_group_keeps_its_member_through_an_outage_longer_than_the_poll
     for partition in range(PARTITIONS):
         await stream.publish([100 + partition], partition=partition)
     async with running(stream.consumer(Handled())):
-
-        async def committed() -> bool:
-            return await stream.committed() == PARTITIONS
-
-        await until(committed, "an offset of every partition committed")
+        await stream.until_committed(PARTITIONS)
     max_poll_interval = 2.0
     handled, away = Handled(), asyncio.Event()
 
@@ -224,11 +216,7 @@ async def test_a_good_reading_behind_a_newer_one_that_is_refused_is_applied(
     database = Database(settings, application="cache", role="minegnk_cache")
     async with database:
         async with running(stream.consumer(partial(apply_readings, database))):
-
-            async def committed() -> bool:
-                return await stream.committed() == 2
-
-            await until(committed, "both committed")
+            await stream.until_committed(2)
         assert await admin.fetchval("SELECT jobs_day FROM node_stats_cache") == 7
         (letter,) = await stream.dead_letters()
         assert dict(letter.headers)["minegnk_dlq_offset"] == b"1"
@@ -259,11 +247,7 @@ async def test_a_refused_record_is_read_again_until_kafka_gives_it(
     await stream.publish(range(3), partition=0)
     handled = Refusing()
     async with running(stream.consumer(handled)):
-
-        async def committed() -> bool:
-            return await stream.committed() == 3
-
-        await until(committed, "all committed")
+        await stream.until_committed(3)
     assert (handled.numbers, asked) == ([0, 2], 3)
     (letter,) = await stream.dead_letters()
     assert letter.value == stream.reading(1).value
@@ -278,11 +262,7 @@ async def test_a_refused_record_that_its_topic_has_deleted_is_a_letter_that_says
     await stream.publish(range(3), partition=0)
     handled = Late()
     async with running(stream.consumer(handled)):
-
-        async def committed() -> bool:
-            return await stream.committed() == 3
-
-        await until(committed, "all committed")
+        await stream.until_committed(3)
     assert handled.numbers == [0, 2]
     (letter,) = await stream.dead_letters()
     added = {name.removeprefix("minegnk_dlq_"): value for name, value in letter.headers}
@@ -295,11 +275,7 @@ async def test_records_that_were_deleted_before_they_were_handled_stop_the_consu
     handled = Handled()
     await stream.publish(range(10), partition=0)
     async with running(stream.consumer(handled)):
-
-        async def committed() -> bool:
-            return await stream.committed() == 10
-
-        await until(committed, "the first ten committed")
+        await stream.until_committed(10)
     await stream.publish(range(10, 40), partition=0)
     await stream.admin.delete_records({TopicPartition(stream.topic, 0): RecordsToDelete(before_offset=30)})
     consumer = stream.consumer(handled)
