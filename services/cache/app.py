@@ -18,7 +18,7 @@ from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSe
 from services.kernel.telemetry import ConsumerMetrics
 from services.kernel.tracing import followed, tracing_for
 from services.kernel.transient import classify
-from services.kernel.wire import decoder_for
+from services.kernel.wire import decoding_of
 
 UPTIME_REFRESH_SECONDS = 60
 
@@ -38,18 +38,18 @@ def create_app(
     database = Database(database_settings, application="minegnk.cache", role="minegnk_cache")
     publisher = KafkaPublisher(kafka, compression="gzip")  # of dead letters: what was small compressed stays so
     consume = partial(BatchConsumer, dead_letters=publisher, kafka=kafka, settings=consumer)
-    decode, handle = followed(tracing, READINGS_TOPIC, (decoder_for(NodeReading), partial(apply_readings, database)))
+    decoding, handle = followed(tracing, READINGS_TOPIC, (decoding_of(NodeReading), partial(apply_readings, database)))
     readings: BatchConsumer[NodeReading] = consume(
         topic=READINGS_TOPIC,
         group="minegnk.cache",
-        decode=decode,
+        decoding=decoding,
         handle=handle,
         metrics=metrics.of(READINGS_TOPIC),
     )
     statuses: BatchConsumer[SourceStatus] = consume(
         topic=SOURCE_STATUS_TOPIC,
         group="minegnk.cache.sources",  # its own: members of a group should subscribe to the same topics
-        decode=decoder_for(SourceStatus),
+        decoding=decoding_of(SourceStatus),
         handle=partial(apply_source_status, database),
         metrics=metrics.of(SOURCE_STATUS_TOPIC),
     )

@@ -17,7 +17,7 @@ from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, ServiceSettings
 from services.kernel.telemetry import ConsumerMetrics
 from services.kernel.tracing import followed, tracing_for
-from services.kernel.wire import decoder_for
+from services.kernel.wire import decoding_of
 
 
 def create_app(
@@ -34,11 +34,13 @@ def create_app(
     tracing = tracing_for("earnings")
     database = Database(database_settings, application="minegnk.earnings", role="minegnk_earnings")
     publisher = KafkaPublisher(kafka, compression="gzip")  # of dead letters: what was small compressed stays so
-    decode, handle = followed(tracing, EARNINGS_TOPIC, (decoder_for(EarningsReport), partial(apply_reports, database)))
+    decoding, handle = followed(
+        tracing, EARNINGS_TOPIC, (decoding_of(EarningsReport), partial(apply_reports, database))
+    )
     reports: BatchConsumer[EarningsReport] = BatchConsumer(
         topic=EARNINGS_TOPIC,
         group="minegnk.earnings",
-        decode=decode,
+        decoding=decoding,
         handle=handle,
         dead_letters=publisher,
         kafka=kafka,

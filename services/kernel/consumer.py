@@ -17,7 +17,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
@@ -35,23 +34,22 @@ from mode import Service
 
 from services.kernel import holds
 from services.kernel.backoff import pauses
-from services.kernel.batches import Batch, Run, Waiting, offsets
+from services.kernel.batches import Batch, Run, Waiting
 from services.kernel.dead_letters import DeadLetter, RecordSender, send_letters
 from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import E
 from services.kernel.halving import Applied, Refused, apply_by_halves
 from services.kernel.holds import Hold, InvalidLimit
-from services.kernel.parsed import Record, whole, without_content
+from services.kernel.parsed import Part, Plain, whole, without_content
 from services.kernel.polling import Polling, Records
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.spans import record_at
 from services.kernel.telemetry import TopicMetrics
 from services.kernel.transient import Fault, classify
-from services.kernel.wire import WireRecord
+from services.kernel.wire import Decoding
 
 T = TypeVar("T")
 
-_OFFSET = attrgetter("offset")
 _UNDER_WAY = 2  # batches at a time
 _IDLE_SECONDS = 0.5
 _TEND_SECONDS = 2.0
@@ -85,7 +83,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
     """Consumes one topic in a consumer group and hands decoded batches to `handle`.
 
     `handle` writes all events in one transaction and raises otherwise; it must be a merge (repetition and any order are
-    harmless). `decode` raises InvalidRecordError for a record that can never be applied.
+    harmless). `decoding` raises InvalidRecordError for a record that can never be applied.
     """
 
     def __init__(
@@ -93,7 +91,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         *,
         topic: str,
         group: str,
-        decode: Callable[[WireRecord], E],
+        decoding: Decoding[E],
         handle: Callable[[Sequence[E]], Awaitable[Applied]],
         dead_letters: RecordSender,
         kafka: KafkaSettings,
@@ -104,7 +102,7 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
         super().__init__(**kwargs)
         self.topic = topic
         self._group = group
-        self._decode: Callable[[WireRecord], E] = decode
+        self._decoding: Decoding[E] = decoding
         self._handle: Callable[[Sequence[E]], Awaitable[Applied]] = handle
         self._dead_letters = dead_letters
         self._kafka = kafka
@@ -125,7 +123,14 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
 
     async def on_start(self) -> None:
         """Join the group and start the loops."""
-        self._polling = Polling(self.topic, self._group, self._kafka, self._settings, listener=self)
+        self._polling = Polling(
+            self.topic,
+            self._group,
+            self._kafka,
+            self._settings,
+            listener=self,
+            plain=self._decoding.plain.headers if self._decoding.plain else None,
+        )
         await self._polling.start()
         self._tending, *self._working = [
             asyncio.create_task(self._crash_on_error(loop()), name=f"{loop.__name__} {self.topic}")
@@ -211,26 +216,32 @@ class BatchConsumer(Service, ConsumerRebalanceListener, Generic[E]):  # type: ig
             return self._decoded(records) if records else None
 
     def _decoded(self, polled: Records) -> Batch[E]:
-        oldest_ms = min(records[0].timestamp for records in polled.values())
+        oldest_ms = min(records.timestamp for records in polled.values())
         batch: Batch[E] = Batch(self._polling.number, self._polling.ownership, oldest_ms)
         for partition, records in polled.items():
-            batch.offsets[partition] = records[-1].offset + 1
-            batch.runs.append(self._run(partition, records, batch.letters))
+            batch.offsets[partition] = records.next_offset
+            run: Run[E] = Run(partition)
+            for part in records.parts:
+                self._decode(part, run, batch.letters)
+            batch.runs.append(run)
         return batch
 
-    def _run(self, partition: TopicPartition, records: list[Record], letters: list[DeadLetter]) -> Run[E]:
-        """The good ones of a partition's records; the others become letters."""
-        decode = self._decode
-        with suppress(InvalidRecordError):  # nearly always all are good
-            return Run(partition, [decode(record) for record in records], offsets(map(_OFFSET, records)))
-        run: Run[E] = Run(partition)
-        for record in records:
+    def _decode(self, part: Part, run: Run[E], letters: list[DeadLetter]) -> None:
+        """Add a part's good records to the run; the others become letters."""
+        decode, plain = self._decoding
+        if isinstance(part, Plain):
+            events = plain.decode(part.values, part.timestamp) if plain else None
+            if events is not None:  # nearly always all are good
+                run.events += events
+                run.offsets.extend(part.offsets)
+                return
+            part = part.records()
+        for record in part:
             try:
                 run.events.append(decode(record))
                 run.offsets.append(record.offset)
             except InvalidRecordError as error:
-                letters.append(DeadLetter(whole(partition, record), error.reason, error.detail))
-        return run
+                letters.append(DeadLetter(whole(run.partition, record), error.reason, error.detail))
 
     async def _hand_over(self, batch: Batch[E]) -> None:
         """Let the batch wait for the other loop.

@@ -8,10 +8,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError
 
 from services.kernel.kafka import client_arguments
-from services.kernel.parsed import Record, leave_parsed, without_content
+from services.kernel.parsed import Polled, leave_parsed, without_content
+from services.kernel.plain import PlainHeaders
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 
-Records = dict[TopicPartition, list[Record]]
+Records = dict[TopicPartition, Polled]
 
 _POLL_MS = 500
 _POLL_RECORDS = 1_000
@@ -34,6 +35,7 @@ class Polling:
         kafka: KafkaSettings,
         settings: ConsumerSettings,
         listener: ConsumerRebalanceListener,
+        plain: PlainHeaders | None,
     ) -> None:
         session_ms = int(kafka.session_timeout.total_seconds() * 1000)
         self._consumer = AIOKafkaConsumer(
@@ -48,6 +50,7 @@ class Polling:
             max_partition_fetch_bytes=4 * 1024 * 1024,
             fetch_max_wait_ms=100,
         )
+        self._plain = plain
         self._consumer.subscribe([topic], listener=listener)
         self._max_records = min(_POLL_RECORDS, settings.max_batch)
         self._step = self._max_records  # records of the next poll at most; fewer near a record that cannot be read
@@ -62,7 +65,7 @@ class Polling:
     async def start(self) -> None:
         """Join the group. Raises KafkaError."""
         await self._consumer.start()
-        leave_parsed(self._consumer)
+        leave_parsed(self._consumer, self._plain)
 
     async def stop(self) -> None:
         """Leave the group."""
@@ -82,7 +85,7 @@ class Polling:
         """
         records = await self._poll(self._step)
         self._step = min(self._max_records, 2 * self._step)
-        self._next.update((partition, found[-1].offset + 1) for partition, found in records.items())
+        self._next.update((partition, found.next_offset) for partition, found in records.items())
         return records
 
     async def poll_nothing(self) -> None:
@@ -91,7 +94,7 @@ class Polling:
         try:
             for partition, records in (await self._poll(1)).items():
                 # Assigned after the pause: give the records back by moving the position to them again.
-                self._consumer.seek(partition, records[0].offset)
+                self._consumer.seek(partition, records.first_offset)
         except UnicodeDecodeError:
             await self._go_back()
 
@@ -101,7 +104,9 @@ class Polling:
 
     async def _poll(self, max_records: int, *partitions: TopicPartition) -> Records:
         try:
-            records: Records = await self._consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=max_records)
+            polled = await self._consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=max_records)
+            # A fetch that the library had begun to hand out comes as a list of ConsumerRecords.
+            records = {tp: found if isinstance(found, Polled) else Polled(found) for tp, found in polled.items()}
         except NoOffsetForPartitionError as error:
             await self._consumer.seek_to_beginning(*error.args)
             records = {}

@@ -18,7 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from services.kernel.events import E
 from services.kernel.halving import Applied
 from services.kernel.tracing import Functions
-from services.kernel.wire import OutgoingRecord, WireRecord
+from services.kernel.wire import Decoding, OutgoingRecord, WireRecord
 
 TRACEPARENT: Final = "traceparent"
 """The header of a record, and its form, are those of W3C's Trace Context."""
@@ -78,7 +78,7 @@ class Tracing(Service):
 
     def followed(self, topic: str, functions: Functions[E]) -> Functions[E]:
         """A consumer's functions, made to continue the traces of its records: a span a trace for each batch."""
-        decode, handle = functions
+        (decode, _), handle = functions
         # By the identity of the event, which is decoded once and then handled, now and then several times.
         parents: OrderedDict[int, str] = OrderedDict()
 
@@ -100,7 +100,7 @@ class Tracing(Service):
                 parents.pop(id(event), None)
             return applied
 
-        return traced_decode, traced_handle
+        return Decoding(traced_decode), traced_handle
 
     @contextmanager
     def _processing(self, topic: str, traces: Mapping[str, int]) -> Iterator[None]:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from services.kernel.errors import ConfigurationError
 from services.kernel.events import E
 from services.kernel.halving import Applied
-from services.kernel.wire import WireRecord
+from services.kernel.wire import Decoding
 
 if TYPE_CHECKING:
     from services.kernel.traces import Tracing
 
 _PROTOCOL: Final = "http/protobuf"
 
-Functions: TypeAlias = tuple[Callable[[WireRecord], E], Callable[[Sequence[E]], Awaitable[Applied]]]
-"""How a consumer decodes a record, and how it handles a batch of events."""
+Functions: TypeAlias = tuple[Decoding[E], Callable[[Sequence[E]], Awaitable[Applied]]]
+"""How a consumer decodes records, and how it handles a batch of events."""
 
 
 def span(tracing: "Tracing | None", name: str, **attributes: str) -> AbstractContextManager[object]:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol
 
 import msgspec
 
@@ -27,6 +27,7 @@ from services.kernel.events import (
     SourceStatus,
 )
 from services.kernel.memo import Memo
+from services.kernel.plain import PlainHeaders
 
 FUTURE_TOLERANCE = timedelta(minutes=5)
 """A time further ahead of its record's own Kafka timestamp would win every merge for ever."""
@@ -84,6 +85,8 @@ EVENT_VERSION = 1
 
 _PLAIN = b"application/json"
 _STRUCTURED = b"application/cloudevents+json"
+_OWN_HEADERS = ("ce_source", "ce_id")
+"""Of each event's own value; nothing in them is looked at."""
 
 _PROCESS = uuid.uuid4().hex.encode()
 _events = itertools.count(1)
@@ -101,12 +104,53 @@ def encode(event: Event) -> OutgoingRecord:
     """The event as a Kafka record in CloudEvents binary mode."""
     event_type = EVENT_TYPES[type(event)]
     identifier = getattr(event, "identifier", None)
-    headers = [
-        *_plain_headers(event_type),
-        ("ce_source", f"/minegnk/{event.source}".encode()),
-        ("ce_id", b"%b-%d" % (_PROCESS, next(_events))),
-    ]
+    own = (f"/minegnk/{event.source}".encode(), b"%b-%d" % (_PROCESS, next(_events)))
+    headers = [*_plain_headers(event_type), *zip(_OWN_HEADERS, own, strict=True)]
     return OutgoingRecord(event_type.topic, (identifier or event.source).encode(), encode_json(event), headers)
+
+
+class PlainDecoder(NamedTuple, Generic[E]):
+    """Decodes values that came with the headers of `encode`, or with none: many at a time."""
+
+    headers: PlainHeaders
+    decode: Callable[[Sequence[bytes], int], list[E] | None]
+    """The events of values that were all appended at this time (milliseconds since 1970).
+
+    None if there is none of one of them; `Decoding.any` says of which, and why.
+    """
+
+
+class Decoding(NamedTuple, Generic[E]):
+    """How the records of an event type become events."""
+
+    any: Callable[[WireRecord], E]
+    """A function as `decoder_for` gives."""
+    plain: PlainDecoder[E] | None = None
+    """The same verdicts, sooner."""
+
+
+def decoding_of(event_class: type[E]) -> Decoding[E]:
+    """How the records of this event type become events."""
+    decode_json = msgspec.json.Decoder(event_class).decode
+    check = _check_for(event_class)
+    told_at, *more = _TIMES[event_class]
+    moment_of = attrgetter(told_at)
+
+    def decode(values: Sequence[bytes], timestamp: int) -> list[E] | None:
+        latest = _latest[timestamp]
+        try:
+            events = list(map(decode_json, values))
+            if more:
+                for event in events:
+                    check(event, latest)
+            elif max(map(moment_of, events)) > latest:
+                return None
+        except (InvalidRecordError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return events
+
+    headers = PlainHeaders(_plain_headers(EVENT_TYPES[event_class]), _OWN_HEADERS)
+    return Decoding(decoder_for(event_class), PlainDecoder(headers, decode))
 
 
 def decoder_for(event_class: type[E]) -> Callable[[WireRecord], E]:
@@ -116,47 +160,40 @@ def decoder_for(event_class: type[E]) -> Callable[[WireRecord], E]:
     """
     event_type = EVENT_TYPES[event_class]
     decode_json = msgspec.json.Decoder(event_class).decode
-    content_type, specversion, ce_type = _plain_headers(event_type)
-    told_at, *times = _TIMES[event_class]
-    moment_of = attrgetter(told_at)
-    dated = event_class is EarningsReport
+    check = _check_for(event_class)
 
     def decode(record: WireRecord) -> E:
         value: bytes | msgspec.Raw | None = record.value
         if value is None:
             raise InvalidRecordError(Reason.TOMBSTONE, "the record has no value")
-        headers = record.headers
         try:
-            # Nearly all records have the headers of `encode`, and nothing in these is to be looked up.
-            if headers and not (
-                len(headers) == 5
-                and headers[0] == content_type
-                and headers[1] == specversion
-                and headers[2] == ce_type
-                and headers[3][0] == "ce_source"
-                and headers[4][0] == "ce_id"
-            ):
-                value = _payload(event_type, value, dict(headers))
+            if record.headers:
+                value = _payload(event_type, value, dict(record.headers))
             event = decode_json(value)
         except msgspec.ValidationError as error:
             raise InvalidRecordError(Reason.INVALID_FIELD, str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRecordError(Reason.UNDECODABLE, str(error)) from None
-        latest = _latest[record.timestamp]
-        if (moment := moment_of(event)) > latest:
-            raise _in_the_future(told_at, moment)
-        for field in times:
-            if (moment := getattr(event, field)) is not None and moment > latest:
-                raise _in_the_future(field, moment)
-        if dated:
-            _check_period(event, latest)
+        check(event, _latest[record.timestamp])
         return event
 
     return decode
 
 
-def _in_the_future(field: str, moment: datetime) -> InvalidRecordError:
-    return InvalidRecordError(Reason.IN_THE_FUTURE, f"{field} {moment.isoformat()} is ahead of the record's time")
+def _check_for(event_class: type[E]) -> Callable[[E, datetime], None]:
+    """A function that raises InvalidRecordError for an event that tells of a later time than this."""
+    times = [(field, attrgetter(field)) for field in _TIMES[event_class]]
+    dated = event_class is EarningsReport
+
+    def check(event: E, latest: datetime) -> None:
+        for field, moment_of in times:
+            if (moment := moment_of(event)) is not None and moment > latest:
+                detail = f"{field} {moment.isoformat()} is ahead of the record's time"
+                raise InvalidRecordError(Reason.IN_THE_FUTURE, detail)
+        if dated:
+            _check_period(event, latest)
+
+    return check
 
 
 def _check_period(event: Event, latest: datetime) -> None:

@@ -3,17 +3,22 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import Event
-from services.kernel.wire import Headers, OutgoingRecord, decoder_for, encode
+from services.kernel.wire import Decoding, Headers, OutgoingRecord, decoding_of, encode
 from tests.fuzz.bounds import violations
 from tests.fuzz.mutations import Mutant
 from tests.fuzz.samples import EVENT_CLASSES
 
 ACCEPTED = "accepted"
-_DECODERS = {event_class: decoder_for(event_class) for event_class in EVENT_CLASSES}
+_DECODINGS: dict[type[Event], Decoding[Any]] = {event_class: decoding_of(event_class) for event_class in EVENT_CLASSES}
 _KEPT = 20
+_RECORDS = 61  # where they begin in a batch
+_LONG = 7_500  # records of more than 8 KB are not plain
 
 
 @dataclass
@@ -64,25 +69,46 @@ def decoded(mutant: Mutant) -> Event | Reason:
 
     Raises AssertionError for anything else.
     """
+    decoding = _DECODINGS[mutant.event_class]
+    event: Event | None = None
     try:
-        event = _DECODERS[mutant.event_class](mutant)
+        verdict: Event | Reason = (event := decoding.any(mutant))
     except InvalidRecordError as error:
         error.detail.encode()  # a dead letter's header takes it
-        return error.reason
+        verdict = error.reason
     except BaseException as error:
         raise AssertionError(f"the decoder raised {type(error).__name__}: {error}") from error
+    plainly = _plainly(decoding, mutant)
+    assert plainly in (None, [event] if event else []), f"{verdict}, but as a plain record {plainly}"
+    if event is None:
+        return verdict
     found = violations(event, mutant.timestamp)
     assert not found, f"accepted, though {'; '.join(found)}"
-    again = _DECODERS[type(event)](_Again(encode(event), mutant.timestamp))
-    assert again == event, f"decoded {event}, encoded and decoded again {again}"
+    again = _Again(encode(event), mutant.timestamp)
+    for event_again in [decoding.any(again)], _plainly(decoding, again) if len(again.value) < _LONG else [event]:
+        assert event_again == [event], f"decoded {event}, encoded and decoded again {event_again}"
     return event
+
+
+def _plainly(decoding: Decoding[Any], record: "Mutant | _Again") -> list[Event] | None:
+    """The event as one of many, out of a batch of Kafka's; none if it is refused, None if the record is not plain."""
+    assert decoding.plain
+    builder = DefaultRecordBatchBuilder(2, DefaultRecordBatch.CODEC_NONE, 0, -1, -1, -1, 1)
+    builder.append(0, record.timestamp, b"key", record.value, list(record.headers))
+    found = decoding.plain.headers.values(bytes(builder.build())[_RECORDS:])
+    if found is None:
+        return None
+    values, deltas = found
+    assert (values, deltas) == ([record.value], [0]), f"read as {values} at {deltas}"
+    return decoding.plain.decode(values, record.timestamp) or []
 
 
 class _Again:
     """An event's own record, appended at the same moment."""
 
     def __init__(self, record: OutgoingRecord, timestamp: int) -> None:
-        self.value: bytes | None = record.value
+        assert record.value is not None
+        self.value: bytes = record.value
         self.headers: Headers = record.headers
         self.timestamp = timestamp
 

@@ -19,7 +19,7 @@ from services.kernel.publisher import KafkaPublisher
 from services.kernel.settings import ConsumerSettings, KafkaSettings
 from services.kernel.telemetry import ConsumerMetrics
 from services.kernel.topics import Topic, dead_letter_topic
-from services.kernel.wire import OutgoingRecord, decoder_for, encode
+from services.kernel.wire import OutgoingRecord, decoding_of, encode
 from tests.integration.pipeline import records_of, until
 
 PARTITIONS = 4
@@ -96,7 +96,7 @@ class Stream:
         return Observed(
             topic=self.topic,
             group=self.group,
-            decode=decoder_for(NodeReading),
+            decoding=decoding_of(NodeReading),
             handle=handle,
             dead_letters=dead_letters or self.publisher,
             kafka=self.kafka,

@@ -4,6 +4,7 @@ from tests.mutations.mutation import Mutation
 
 _CONSUMER = "services/kernel/consumer.py"
 _BATCHES = "services/kernel/batches.py"
+_PLAIN = "services/kernel/plain.py"
 _POLLING = "services/kernel/polling.py"
 _HOLDS = "services/kernel/holds.py"
 _TESTS = "tests/integration/test_consumer.py::"
@@ -104,8 +105,8 @@ CONSUMING = (
         name="offset-of-the-last-record",
         guarantee="The committed offset is that behind the last handled record: it is not read again.",
         file=_CONSUMER,
-        old="batch.offsets[partition] = records[-1].offset + 1",
-        new="batch.offsets[partition] = records[-1].offset",
+        old="batch.offsets[partition] = records.next_offset",
+        new="batch.offsets[partition] = records.next_offset - 1",
         test=_TESTS + "test_a_first_start_reads_from_the_beginning_and_commits_what_it_handled",
     ),
     Mutation(
@@ -291,9 +292,43 @@ CONSUMING = (
         name="future-by-the-clock",
         guarantee='"In the future" is judged by the time at which the broker took the record: always the same verdict.',
         file="services/kernel/wire.py",
-        old="latest = _latest[record.timestamp]",
-        new='latest = _latest[int(__import__("time").time() * 1000)]',
+        old="check(event, _latest[record.timestamp])",
+        new='check(event, _latest[int(__import__("time").time() * 1000)])',
         test="tests/unit/test_events.py::test_the_future_is_judged_by_the_records_own_time",
+        fails_with="Failed",
+    ),
+    Mutation(
+        name="plain-of-another-length",
+        guarantee="A record is plain by all of its bytes: what is left of them may say what it is.",
+        file=_PLAIN,
+        old=" or short > _ONE_BYTE or at != stop:",
+        new=" or short > _ONE_BYTE:",
+        test="tests/unit/test_plain.py::test_a_record_of_another_length_than_it_says_leaves_all_to_the_library[1]",
+    ),
+    Mutation(
+        name="plain-beyond-the-end",
+        guarantee="Of bytes that end amid a record no value is taken.",
+        file=_PLAIN,
+        old="return (values, deltas) if at == end else None",
+        new="return values, deltas",
+        test="tests/unit/test_plain.py::test_a_record_that_is_cut_off_leaves_all_to_the_library",
+    ),
+    Mutation(
+        name="future-of-the-first",
+        guarantee="Of many values that are decoded at once each is judged by the record's time.",
+        file="services/kernel/wire.py",
+        old="elif max(map(moment_of, events)) > latest:",
+        new="elif moment_of(events[0]) > latest:",
+        test="tests/unit/test_events.py::test_many_at_once_have_the_verdicts_that_they_have_one_by_one"
+        "[ahead of its time]",
+    ),
+    Mutation(
+        name="checksum-not-compared",
+        guarantee="A batch that was damaged is no records, and is not passed.",
+        file="services/kernel/parsed.py",
+        old="crc32c(content[_CRC_COVERS:]) == batch.crc,",
+        new="crc32c(content[_CRC_COVERS:]) >= 0,",
+        test="tests/unit/test_parsed.py::test_a_batch_that_was_damaged_is_no_records_and_is_not_passed",
         fails_with="Failed",
     ),
     Mutation(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.kernel.errors import InvalidRecordError, Reason
 from services.kernel.events import EarningsReport, NodeReading, RefreshRequest, SourceStatus, type_of
-from services.kernel.wire import Headers, decoder_for, encode
+from services.kernel.wire import Headers, decoder_for, decoding_of, encode
 
 WALLET = "gonka1qzmhx83xnamk0uqup3lxpf2te9karrwjm9cjh7"
 APPENDED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -142,6 +142,45 @@ def test_the_future_is_judged_by_the_records_own_time() -> None:
     old = Record(json.dumps(reading()).encode(), timestamp=int((APPENDED - timedelta(minutes=10)).timestamp() * 1000))
     with pytest.raises(InvalidRecordError, match="ahead of the record"):
         decoder_for(NodeReading)(old)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        json.dumps(reading(observed_at=(APPENDED + timedelta(minutes=6)).isoformat())).encode(),
+        json.dumps(reading(jobs_day=-1)).encode(),
+        json.dumps(reading(jobs_day="many")).encode(),
+        b"no JSON",
+        b"\xff",
+        b"[" * 100_000,
+    ],
+    ids=["ahead of its time", "out of range", "of another type", "no JSON", "no UTF-8", "nested"],
+)
+def test_many_at_once_have_the_verdicts_that_they_have_one_by_one(bad: bytes) -> None:
+    decode, plain = decoding_of(NodeReading)
+    assert plain
+    good = [json.dumps(reading(jobs_day=jobs)).encode() for jobs in (1, 2)]
+    timestamp = Record(b"").timestamp
+    assert plain.decode(good, timestamp) == [decode(Record(value)) for value in good]
+    for values in ([*good, bad], [bad, *good]):
+        assert plain.decode(values, timestamp) is None
+    with pytest.raises(InvalidRecordError):
+        decode(Record(bad))
+
+
+def test_many_reports_at_once_are_judged_by_each_of_their_times() -> None:
+    decode, plain = decoding_of(EarningsReport)
+    assert plain
+    late = (APPENDED + timedelta(minutes=6)).isoformat()
+    tomorrow = (APPENDED + timedelta(days=1)).date().isoformat()
+    timestamp = Record(b"").timestamp
+    good = json.dumps(report()).encode()
+    assert plain.decode([good], timestamp) == [decode(Record(good))]
+    for change in {"settled_at": late}, {"observed_at": late}, {"kind": "day", "period": tomorrow}:
+        bad = json.dumps(report(**change)).encode()
+        assert plain.decode([good, bad], timestamp) is None
+        with pytest.raises(InvalidRecordError, match="ahead of the record"):
+            decode(Record(bad))
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
 from services.kernel.errors import ConfigurationError
+from services.kernel.events import NodeReading
+from services.kernel.halving import Applied
 from services.kernel.tracing import configured, followed, span, tracing_for
+from services.kernel.wire import decoding_of
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
@@ -26,10 +30,14 @@ def test_traces_are_made_when_the_standard_variables_ask_for_them(environment: d
     assert configured(environment) is expected
 
 
+async def _handled(events: Sequence[NodeReading]) -> Applied:
+    return Applied(changed=len(events))
+
+
 def test_without_them_a_consumer_has_the_very_functions_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ENDPOINT:
         monkeypatch.delenv(variable, raising=False)
-    functions = (lambda record: record, lambda events: events)
+    functions = (decoding_of(NodeReading), _handled)
     tracing = tracing_for("cache")
     assert tracing is None
     assert followed(tracing, "t", functions) is functions
