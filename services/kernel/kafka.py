@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from typing import Any, Final
 
-from aiokafka import conn
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -19,6 +18,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
+from services.kernel import receiving
 from services.kernel.errors import UnavailableError
 from services.kernel.settings import KafkaSettings
 
@@ -48,9 +48,7 @@ def _send_or_break(connection: AIOKafkaConnection, request: Any, expect_response
 
 AIOKafkaConnection.send = _send_or_break  # of every client: none takes a class of connections
 
-# A connection stops to receive when more than twice this waits to be taken. What a fetch answers, up to 4 MB a
-# partition, is taken as a whole: at the library's 64 KB it was stopped and woken for every few hundred records.
-conn.READER_LIMIT = 8 * 1024 * 1024
+receiving.join_once()
 
 
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
