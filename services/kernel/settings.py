@@ -169,7 +169,7 @@ class ConsumerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MINEGNK_CONSUMER_", frozen=True, extra="ignore")
 
-    max_batch: int = Field(20_000, ge=1, le=50_000, description="records of one database transaction at most")
+    max_batch: int = Field(40_000, ge=1, le=100_000, description="records of one database transaction at most")
     max_poll_interval: Seconds = Field(
         timedelta(minutes=5), description="seconds without polling after which Kafka takes a worker's partitions"
     )
