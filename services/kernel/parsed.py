@@ -12,7 +12,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import GEN_CREATED, getgeneratorstate
 from itertools import chain, dropwhile, islice
@@ -33,7 +33,8 @@ from services.kernel.wire import WireRecord
 _CRC_COVERS, _COUNT, _RECORDS = 21, 57, 61  # where these begin in a batch
 _APPEND_TIME = 1  # the type of a batch's timestamp: the broker's, one for all of its records
 _MOST_BYTES = 16 * 1024 * 1024  # of a batch's records: the library takes one by one out of what was compressed
-_DECOMPRESS = {
+_DECOMPRESS: dict[int, Callable[[bytes], bytes]] = {
+    DefaultRecordBatch.CODEC_NONE: bytes,
     DefaultRecordBatch.CODEC_GZIP: gzip_decode,
     DefaultRecordBatch.CODEC_SNAPPY: snappy_decode,
     DefaultRecordBatch.CODEC_LZ4: lz4_decode,
@@ -190,15 +191,16 @@ class _Parsed:
         """The batch's records from the position on, if all are plain, and of one time."""
         if self._headers is None or batch.is_control_batch or batch.timestamp_type != _APPEND_TIME:
             return None
-        records = content[_RECORDS:]
-        if batch.compression_type:
-            decompress = _DECOMPRESS.get(batch.compression_type)
-            records = decompress(records) if decompress else b""
+        if (decompress := _DECOMPRESS.get(batch.compression_type)) is None:
+            return None
+        records = decompress(content[_RECORDS:])
         found = self._headers.values(records) if len(records) <= _MOST_BYTES else None
         if found is None or len(found[0]) != int.from_bytes(content[_COUNT:_RECORDS]):
             return None
         values, deltas = found
         offsets = [batch.base_offset + delta for delta in deltas]
+        if offsets != sorted(offsets):
+            return None
         first = bisect_left(offsets, position)
         return Plain(values[first:], offsets[first:], batch.max_timestamp, content)
 

@@ -176,6 +176,11 @@ def test_values_alone_are_taken_of_every_batch_whose_records_are_plain(of: list[
     assert [(len(part), isinstance(part, Plain)) for part in parts] == [(len(b.kept), b.is_plain) for b in of]
 
 
+def test_no_values_are_taken_of_a_batch_whose_offsets_are_out_of_order() -> None:
+    polled = parsed(fetch([Batch(3, [0, 2, 1])]), 100).result.getall()
+    assert not any(isinstance(part, Plain) for part in polled.parts)
+
+
 def test_a_limit_of_none_takes_all() -> None:
     consumer = parsed(fetch([Batch(3, [0, 1, 2]), Batch(4, [1])]), 101)
     assert offsets_of(consumer.result.getall()) == [101, 102, 104]
