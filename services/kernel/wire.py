@@ -96,7 +96,7 @@ encode_json = msgspec.json.Encoder(decimal_format="string").encode
 """JSON as every event has it: exact numbers as strings."""
 
 
-def _plain_headers(event_type: EventType) -> list[tuple[str, bytes]]:
+def _same_headers(event_type: EventType) -> list[tuple[str, bytes]]:
     return [("content-type", _PLAIN), ("ce_specversion", b"1.0"), ("ce_type", event_type.versioned.encode())]
 
 
@@ -105,7 +105,7 @@ def encode(event: Event) -> OutgoingRecord:
     event_type = EVENT_TYPES[type(event)]
     identifier = getattr(event, "identifier", None)
     own = (f"/minegnk/{event.source}".encode(), b"%b-%d" % (_PROCESS, next(_events)))
-    headers = [*_plain_headers(event_type), *zip(_OWN_HEADERS, own, strict=True)]
+    headers = [*_same_headers(event_type), *zip(_OWN_HEADERS, own, strict=True)]
     return OutgoingRecord(event_type.topic, (identifier or event.source).encode(), encode_json(event), headers)
 
 
@@ -143,13 +143,13 @@ def decoding_of(event_class: type[E]) -> Decoding[E]:
             if more:
                 for event in events:
                     check(event, latest)
-            elif max(map(moment_of, events)) > latest:
+            elif max(map(moment_of, events), default=latest) > latest:
                 return None
         except (InvalidRecordError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return events
 
-    headers = PlainHeaders(_plain_headers(EVENT_TYPES[event_class]), _OWN_HEADERS)
+    headers = PlainHeaders(_same_headers(EVENT_TYPES[event_class]), _OWN_HEADERS)
     return Decoding(decoder_for(event_class), PlainDecoder(headers, decode))
 
 

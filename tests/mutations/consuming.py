@@ -317,7 +317,7 @@ CONSUMING = (
         name="future-of-the-first",
         guarantee="Of many values that are decoded at once each is judged by the record's time.",
         file="services/kernel/wire.py",
-        old="elif max(map(moment_of, events)) > latest:",
+        old="elif max(map(moment_of, events), default=latest) > latest:",
         new="elif moment_of(events[0]) > latest:",
         test="tests/unit/test_events.py::test_many_at_once_have_the_verdicts_that_they_have_one_by_one"
         "[ahead of its time]",
