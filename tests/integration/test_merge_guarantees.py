@@ -105,6 +105,7 @@ async def test_many_readings_of_a_node_are_one_row_of_one_merge(cache: Database,
             reading(3, gpu_type="H100"),
             reading(2, gpu_type="H200"),
             reading(4, source="gonka_api"),
+            reading(0, source="gonka_api", gpu_type="B200"),
         ],
     )
     assert await admin.fetchval("SELECT gpu_type FROM nodes") == "H100"
@@ -212,6 +213,7 @@ async def test_a_replay_of_old_readings_locks_and_writes_no_row(cache: Database,
 async def test_five_minute_slots_of_two_batches_are_both_kept(cache: Database, admin: OwnConnection) -> None:
     for at in (0, 300):
         await apply_readings(cache, [reading(at, health_probed=True)])
+        cache.forget()  # as another worker, which does not know what this one has written
     assert await admin.fetchval("SELECT bit_count(healthy) FROM node_uptime") == 2
     assert await admin.fetchval("SELECT bit_count(seen) FROM node_uptime") == 2
 

@@ -78,11 +78,10 @@ CONSUMING = (
         name="ack-on-cancel",
         guarantee="A batch that a stop cuts off is not committed.",
         file=_CONSUMER,
-        old="                return await self._handle(events)\n",
-        new="                try:\n"
-        "                    return await self._handle(events)\n"
-        "                except asyncio.CancelledError:\n"
-        "                    return Applied(0, 0)\n",
+        old="            if left:  # not for ever (see on_stop)\n",
+        new="            for each in under_way:\n"
+        "                await self._commit_batch(each.batch, Applied(0))\n"
+        "            if left:\n",
         test=_GUARANTEES + "test_a_batch_that_a_stop_cuts_off_is_not_committed",
     ),
     Mutation(

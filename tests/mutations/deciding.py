@@ -41,6 +41,14 @@ DECIDING = (
         test=_MERGE + "test_only_readings_that_rest_on_a_probe_count_for_uptime",
     ),
     Mutation(
+        name="uptime-of-one-without-a-probe",
+        guarantee="The only reading of a node in a batch counts for uptime on the same condition.",
+        file="services/cache/merge.py",
+        old="if group.health_probed:",
+        new="if group.status:",
+        test=_MERGE + "test_only_readings_that_rest_on_a_probe_count_for_uptime",
+    ),
+    Mutation(
         name="reports-by-arrival-in-memory",
         guarantee="Of a batch's reports of one ledger row the greatest rank wins, not the last that came.",
         file="services/earnings/ledger.py",

@@ -71,6 +71,7 @@ def test_ties_between_sources_go_to_the_greater_name() -> None:
 
 def test_only_readings_that_rest_on_a_probe_count_for_uptime() -> None:
     assert reduced_of([reading(probed=False)]).slots == {}
+    assert reduced_of([reading(at=0, probed=False), reading(at=1, probed=False)]).slots == {}
 
 
 def test_one_healthy_reading_makes_its_five_minutes_healthy() -> None:
